@@ -1,0 +1,1 @@
+//! The machine interface: REST over the handles of the parts

@@ -1,0 +1,1 @@
+//! mainstay.yaml: what was written, what it means, and what is wrong with it

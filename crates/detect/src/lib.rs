@@ -1,0 +1,1 @@
+//! Detection as pure functions: the probe state machine

@@ -1,0 +1,1 @@
+//! Load, faults, history, invariants, measures, report: the proof

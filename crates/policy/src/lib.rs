@@ -1,0 +1,1 @@
+//! Request policies as pure state machines: retries, budgets, back-off, ejection, balancing

@@ -1,0 +1,1 @@
+//! Supervision: start, probe, restart, adopt and stop replicas; the process driver

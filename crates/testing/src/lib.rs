@@ -1,0 +1,1 @@
+//! Mock upstreams, faulty services, seeds and check helpers for tests

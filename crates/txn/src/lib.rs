@@ -1,0 +1,1 @@
+//! The transaction machine and engine; the traits Journal and Participant
