@@ -122,6 +122,8 @@ pub enum EventKind {
     RetryBudgetExhausted { service: ServiceName },
     /// A transaction is being undone.
     TransactionCompensating { transaction: TransactionId, name: String, step: String, why: String },
+    /// A transaction is past its deadline and past its pivot: it goes on, but somebody should know.
+    TransactionLate { transaction: TransactionId, name: String, step: String },
     /// A transaction needs a person.
     TransactionStuck { transaction: TransactionId, name: String, step: String, why: String },
     /// Open transactions of an earlier process go on.
@@ -179,6 +181,7 @@ impl EventKind {
             | K::Stopping
             | K::RetryBudgetExhausted { .. }
             | K::TransactionCompensating { .. }
+            | K::TransactionLate { .. }
             | K::TransactionStuck { .. }
             | K::TransactionsRecovered { .. } => None,
         }
@@ -188,7 +191,7 @@ impl EventKind {
     pub fn phase(&self) -> Phase {
         use EventKind as K;
         match self {
-            K::ProbeFailing { .. } | K::ReplicaExited { .. } => Phase::Detect,
+            K::ProbeFailing { .. } | K::ReplicaExited { .. } | K::TransactionLate { .. } => Phase::Detect,
             K::ReplicaNotReady { .. }
             | K::EndpointEjected { .. }
             | K::ReplicaFailed { .. }
@@ -221,6 +224,7 @@ impl EventKind {
             | K::EndpointEjected { .. }
             | K::RetryBudgetExhausted { .. }
             | K::TransactionCompensating { .. }
+            | K::TransactionLate { .. }
             | K::FaultInjected { .. } => Severity::Warn,
             _ => Severity::Info,
         }
@@ -256,6 +260,9 @@ impl fmt::Display for EventKind {
             K::RetryBudgetExhausted { service } => write!(f, "{service}: retry budget used up"),
             K::TransactionCompensating { transaction, name, step, why } => {
                 write!(f, "{name} {transaction} undone from step {step}: {why}")
+            }
+            K::TransactionLate { transaction, name, step } => {
+                write!(f, "{name} {transaction} is past its deadline at step {step}, and goes on")
             }
             K::TransactionStuck { transaction, name, step, why } => {
                 write!(f, "{name} {transaction} stuck at step {step}: {why}")
