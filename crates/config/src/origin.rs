@@ -1,0 +1,3 @@
+//! Stub.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Origin;
