@@ -1,0 +1,108 @@
+//! What all workers share: what was published to them, and the door through which their counters are read.
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::caller::{CALLS_QUEUED_MAX, Call, Caller};
+use crate::handle::{FAULTS_MAX, Handle, InjectError};
+use crate::options::Options;
+use crate::snapshot::{EdgeFault, ListenerId, Snapshot};
+use crate::stats::Stats;
+
+/// What all workers share.
+pub struct Core {
+    pub(crate) options: Options,
+    pub(crate) addresses: Vec<(ListenerId, SocketAddr)>,
+    pub(crate) bus: EventBus,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) endpoints: watch::Receiver<Endpoints>,
+    pub(crate) faults: watch::Sender<Arc<Vec<EdgeFault>>>,
+    faults_lock: Mutex<()>,
+    calls: Arc<[mpsc::Sender<Call>]>,
+    next_call: Arc<AtomicUsize>,
+}
+
+/// The place of one worker: its number and the calls that are sent to it.
+pub struct WorkerSeat {
+    pub(crate) index: usize,
+    pub(crate) calls: mpsc::Receiver<Call>,
+}
+
+impl WorkerSeat {
+    /// From 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl Core {
+    /// What `options.workers` workers share, and a seat for each.
+    pub fn new(
+        options: Options,
+        addresses: Vec<(ListenerId, SocketAddr)>,
+        snapshot: Snapshot,
+        endpoints: watch::Receiver<Endpoints>,
+        bus: EventBus,
+    ) -> (Arc<Core>, Vec<WorkerSeat>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..options.workers).map(|_| mpsc::channel(CALLS_QUEUED_MAX)).unzip();
+        let seats = receivers.into_iter().enumerate().map(|(index, calls)| WorkerSeat { index, calls }).collect();
+        let core = Core {
+            options,
+            addresses,
+            bus,
+            snapshot: watch::Sender::new(Arc::new(snapshot)),
+            endpoints,
+            faults: watch::Sender::new(Arc::default()),
+            faults_lock: Mutex::new(()),
+            calls: senders.into(),
+            next_call: Arc::default(),
+        };
+        (Arc::new(core), seats)
+    }
+
+    /// A handle, for simulations that make the core themselves.
+    pub fn handle(self: &Arc<Self>) -> Handle {
+        Handle::new(self.clone())
+    }
+
+    pub(crate) fn inject(&self, fault: EdgeFault) -> Result<(), InjectError> {
+        let _one_at_a_time = self.faults_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut faults: Vec<EdgeFault> = self.faults.borrow().to_vec();
+        faults.retain(|f| f.until > now && f.lease != fault.lease);
+        if faults.len() >= FAULTS_MAX {
+            return Err(InjectError::TooMany);
+        }
+        faults.push(fault);
+        self.faults.send_replace(Arc::new(faults));
+        Ok(())
+    }
+
+    pub(crate) fn clear(&self, lease: &LeaseId) -> bool {
+        let _one_at_a_time = self.faults_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults: Vec<EdgeFault> = self.faults.borrow().to_vec();
+        let before = faults.len();
+        faults.retain(|f| f.lease != *lease);
+        let found = faults.len() < before;
+        self.faults.send_replace(Arc::new(faults));
+        found
+    }
+
+    pub(crate) fn in_flight(&self, _replica: &ReplicaId) -> u64 {
+        0
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { workers: self.calls.clone(), next: self.next_call.clone() }
+    }
+}
