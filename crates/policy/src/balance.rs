@@ -1,0 +1,148 @@
+//! Which endpoint: the better of two that chance picked, by how long it makes callers wait.
+//!
+//! Picking the better of two random endpoints is nearly as even as picking the best of all, and unlike "the best"
+//! it does not send every caller to the same endpoint (Mitzenmacher, "The Power of Two Choices in Randomized Load
+//! Balancing", 2001). Cost is the peak-sensitive moving average of the response time times the requests in flight
+//! (Finagle's P2C and Peak EWMA): a slow answer counts at once, and is forgotten slowly.
+//!
+//! The trap of every average of response times is that failing is fast: an endpoint that refuses everything looks
+//! like the best. So a failure counts as a response time of its own.
+
+use std::time::Duration;
+
+use crate::Moment;
+
+/// How fast the past is forgotten.
+const DECAY: Duration = Duration::from_secs(10);
+/// What is assumed of an endpoint that nobody knows.
+const UNKNOWN: Duration = Duration::from_secs(1);
+/// What a failure counts as, at least.
+const FAILURE: Duration = Duration::from_secs(5);
+/// What a failure counts as, at most.
+const FAILURE_MAX: Duration = Duration::from_secs(300);
+
+/// The response time of one endpoint: up at once, down slowly.
+#[derive(Debug, Clone, Copy)]
+pub struct PeakEwma {
+    nanos: f64,
+    at: Moment,
+}
+
+impl PeakEwma {
+    /// A new endpoint starts from the median of its peers, else from one second.
+    pub fn new(now: Moment, peers_median: Option<Duration>) -> Self {
+        Self { nanos: peers_median.unwrap_or(UNKNOWN).as_nanos() as f64, at: now }
+    }
+
+    /// An answer took `rtt`.
+    pub fn observe(&mut self, now: Moment, rtt: Duration) {
+        let rtt = rtt.as_nanos() as f64;
+        if rtt > self.nanos {
+            self.nanos = rtt;
+        } else {
+            let weight = self.weight(now);
+            self.nanos = self.nanos * weight + rtt * (1.0 - weight);
+        }
+        self.at = self.at.max(now);
+    }
+
+    /// A call failed, and the other side asked to be left alone for `retry_after`, if it said so.
+    pub fn fail(&mut self, now: Moment, retry_after: Option<Duration>) {
+        let penalty = retry_after.unwrap_or(FAILURE).clamp(FAILURE, FAILURE_MAX);
+        self.nanos = self.nanos.max(penalty.as_nanos() as f64);
+        self.at = self.at.max(now);
+    }
+
+    /// The response time to expect, decayed by the silence since the last call: who was not asked for long may be
+    /// better by now.
+    pub fn rtt(&self, now: Moment) -> Duration {
+        Duration::from_nanos((self.nanos * self.weight(now)) as u64)
+    }
+
+    /// What one more request would cost there.
+    pub fn load(&self, now: Moment, in_flight: u32) -> f64 {
+        // At least a microsecond, so that requests in flight count however fast the endpoint is.
+        (self.nanos * self.weight(now)).max(1000.0) * (f64::from(in_flight) + 1.0)
+    }
+
+    fn weight(&self, now: Moment) -> f64 {
+        let silent = now.saturating_sub(self.at);
+        if silent < Duration::from_millis(1) {
+            // exp(-x) ≈ 1 - x: the usual case, and an order of magnitude cheaper.
+            return 1.0 - silent.as_secs_f64() / DECAY.as_secs_f64();
+        }
+        (-silent.as_secs_f64() / DECAY.as_secs_f64()).exp()
+    }
+}
+
+/// Two different indices below `len` (which must be at least 2), each pair equally likely.
+pub fn pick_two(len: usize, rng: &mut fastrand::Rng) -> (usize, usize) {
+    debug_assert!(len >= 2, "two of fewer than two");
+    let a = rng.usize(0..len);
+    let b = rng.usize(0..len - 1);
+    (a, if b >= a { b + 1 } else { b })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    proptest! {
+        #[test]
+        fn the_average_stays_between_the_extremes(rtts in proptest::collection::vec((1u64..10_000, 0u64..5000), 1..100)) {
+            let mut now = Duration::ZERO;
+            let mut ewma = PeakEwma::new(now, Some(MS));
+            let (mut low, mut high) = (1_000_000u64, 1_000_000u64);
+            for (rtt_us, wait_ms) in rtts {
+                now += Duration::from_millis(wait_ms);
+                let rtt = Duration::from_micros(rtt_us);
+                ewma.observe(now, rtt);
+                low = low.min(rtt_us * 1000);
+                high = high.max(rtt_us * 1000);
+                let seen = ewma.rtt(now).as_nanos() as u64;
+                prop_assert!(seen + 1 >= low && seen <= high + 1, "{low} {seen} {high}");
+                prop_assert!(seen + 1 >= rtt_us * 1000, "a peak counts at once");
+            }
+        }
+
+        #[test]
+        fn two_are_always_two(len in 2usize..20, seed: u64) {
+            let (a, b) = pick_two(len, &mut fastrand::Rng::with_seed(seed));
+            prop_assert!(a != b && a < len && b < len);
+        }
+    }
+
+    #[test]
+    fn each_pair_is_equally_likely() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut seen = [[0u32; 4]; 4];
+        for _ in 0..12_000 {
+            let (a, b) = pick_two(4, &mut rng);
+            seen[a][b] += 1;
+        }
+        for (a, row) in seen.iter().enumerate() {
+            for (b, n) in row.iter().enumerate() {
+                assert!(if a == b { *n == 0 } else { (800..1200).contains(n) }, "{seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn failing_fast_attracts_nobody() {
+        let mut good = PeakEwma::new(Duration::ZERO, None);
+        let mut bad = good;
+        let now = Duration::from_secs(20);
+        good.observe(now, 50 * MS);
+        bad.observe(now, MS);
+        bad.fail(now, None);
+        assert!(bad.load(now, 0) > good.load(now, 20));
+        // A long Retry-After weighs more, within reason.
+        bad.fail(now, Some(Duration::from_secs(1_000_000)));
+        assert_eq!(bad.rtt(now), FAILURE_MAX);
+        // In the end it is forgiven.
+        assert!(bad.load(now + Duration::from_secs(200), 0) < good.load(now, 0));
+    }
+}
