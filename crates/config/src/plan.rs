@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use mainstay_core::{EdgeEffect, Rate, ReplicaId, ServiceName, Share};
 
-use crate::origin::Origin;
+use crate::file::Origin;
 
 /// All that a file means.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,3 +1,0 @@
-//! Stub.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Origin;

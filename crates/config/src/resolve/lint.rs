@@ -1,0 +1,89 @@
+//! Warnings of what is allowed but cannot work as its writer hopes.
+
+use std::time::Duration;
+
+use mainstay_core::ServiceName;
+
+use super::policy::STANDARD;
+use super::{Context, named};
+use crate::plan::{Drill, FaultPlan, Route, RouteTarget, Service, Transaction, Whom};
+use crate::reader::Reader;
+
+/// Whether `route` takes `method path`; `{key}` counts as plain text.
+pub(super) fn matches(route: &Route, method: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    let by_method = route.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == method));
+    by_method
+        && match route.pattern.strip_suffix("/*") {
+            Some(prefix) => path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')),
+            None => path == route.pattern,
+        }
+}
+
+/// Policies that nobody uses.
+pub(super) fn unused(context: &Context<'_>, app: &Reader<'_>, services: &[Service], routes: &[Route]) {
+    for (name, _) in named(app, "policies") {
+        let by_service = services.iter().any(|service| service.policy.name == name.value);
+        let by_route = routes.iter().any(|route| route.policy.as_ref().is_some_and(|p| p.name == name.value));
+        // After an error the users of a policy may be missing from the plan.
+        if !by_service && !by_route && name.value != STANDARD && context.report.errors() == 0 {
+            let fix = format!("add `policy: {}` to a service or a route, or remove it", name.value);
+            context.report.warn(name.spot, format!("policy `{}` is used nowhere", name.value), fix);
+        }
+    }
+}
+
+/// The share of the load, at most, that goes right while the faults do what they say. Only what nothing can mask is
+/// counted: the whole service away, and requests that go straight to it, or transactions that give up before it is back.
+fn best_availability(
+    drill: &Drill,
+    routes: &[Route],
+    transactions: &[Transaction],
+    replicas: impl Fn(&ServiceName) -> u16,
+) -> f64 {
+    let mut bad = 0.0;
+    for fault in &drill.faults {
+        let (service, duration) = match &fault.what {
+            FaultPlan::Down { service, duration } => (service, *duration),
+            FaultPlan::Freeze { whom: Whom::Any { service, count }, duration } if *count >= replicas(service) => {
+                (service, *duration)
+            }
+            _ => continue,
+        };
+        let duration = duration.min(drill.load.duration.saturating_sub(fault.at));
+        for operation in &drill.load.mix {
+            let Some(route) = routes.iter().find(|r| matches(r, &operation.method, &operation.path)) else { continue };
+            let lost: Duration = match &route.target {
+                RouteTarget::Service(target) if target == service => duration,
+                RouteTarget::Transaction(name) => {
+                    let Some(t) = transactions.iter().find(|t| t.name == *name) else { continue };
+                    let calls = t.steps.iter().any(|step| step.call.service == *service);
+                    if calls { duration.saturating_sub(t.deadline) } else { Duration::ZERO }
+                }
+                RouteTarget::Service(_) => continue,
+            };
+            bad += operation.share.ratio() * lost.as_secs_f64() / drill.load.duration.as_secs_f64().max(f64::EPSILON);
+        }
+    }
+    (1.0 - bad).max(0.0)
+}
+
+/// A drill whose faults alone break its expectations says nothing about the app.
+pub(super) fn hopeless_expectation(
+    context: &Context<'_>,
+    reader: &Reader<'_>,
+    drill: &Drill,
+    routes: &[Route],
+    transactions: &[Transaction],
+) {
+    let Some(expected) = drill.expect.availability else { return };
+    let best = best_availability(drill, routes, transactions, |name| context.services.get(name).copied().unwrap_or(1));
+    if best < expected.ratio() {
+        let best = (best * 1000.0).floor() / 10.0;
+        context.report.warn(
+            reader.section("expect").spot("availability"),
+            format!("the faults alone leave {best}% at best: a whole service is away while requests go straight to it"),
+            format!("expect {best}% or less, or make the faults shorter"),
+        );
+    }
+}
