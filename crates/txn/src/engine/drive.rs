@@ -204,8 +204,10 @@ impl Drive {
             Ok(true) => {}
             // Another engine has written: it owns the transaction now.
             Ok(false) => return Err(LetGo),
+            // Without its transition written it has no task any more, and would be forgotten until the next start:
+            // so the next start comes at once.
             Err(e) => {
-                shared.report(&e);
+                shared.fail(&e);
                 return Err(LetGo);
             }
         }

@@ -89,8 +89,13 @@ impl Shared {
     /// Ends the engine when the journal is beyond help.
     pub(super) fn report(&self, error: &JournalError) {
         if matches!(error, JournalError::Failed(_)) {
-            self.failed.send_replace(Some(error.clone()));
+            self.fail(error);
         }
+    }
+
+    /// Ends the engine.
+    pub(super) fn fail(&self, error: &JournalError) {
+        self.failed.send_replace(Some(error.clone()));
     }
 
     pub(super) fn permits_of(&self, service: &ServiceName) -> Arc<Semaphore> {
