@@ -72,6 +72,11 @@ impl ServiceSpec {
                 .settings
                 .validate(kind)
                 .map_err(|why| SpecError::Probe { service: self.name.clone(), why: why.to_string() })?;
+            let printable = |path: &str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+            if matches!(&probe.handler, Handler::Http { path } if !printable(path)) {
+                let why = format!("{} probe: a path begins with / and has no spaces", kind.name());
+                return Err(SpecError::Probe { service: self.name.clone(), why });
+            }
             if matches!(&probe.handler, Handler::Exec { command } if command.first().is_none_or(String::is_empty)) {
                 let why = format!("{} probe: exec without a command", kind.name());
                 return Err(SpecError::Probe { service: self.name.clone(), why });

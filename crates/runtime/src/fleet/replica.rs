@@ -1,0 +1,525 @@
+//! The machine of one replica: from waiting to stopped, and round again.
+//!
+//! ```text
+//! waiting → starting → running ──(exit)──→ back-off → starting …
+//!                        │                    └→ failed
+//!                        └(taken away)→ draining → stopping → starting … | stopped
+//! ```
+//!
+//! Every answer from outside carries the incarnation that it is about; one of an older process is ignored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::{Cause, EndpointState, EventKind, ReplicaId, WallMs};
+use mainstay_detect::{Change, Kind, ProbeSet, Sample};
+use tokio::time::Instant;
+
+use super::restart::{Decision, Restarts};
+use super::{Command, Cx};
+use crate::driver::{DriverError, ExitStatus, Instance, Launch, Running, Signal, Stopped};
+use crate::spec::ServiceSpec;
+use crate::status::LastExit;
+
+/// What hangs will hardly act on TERM: it gets this long.
+const HUNG_GRACE: Duration = Duration::from_secs(1);
+/// After it is taken out of rotation, before "nothing in flight" is believed: every worker has seen the new endpoints.
+const DRAIN_SETTLE: Duration = Duration::from_millis(100);
+/// How often it is asked what is in flight.
+const DRAIN_ASK_PERIOD: Duration = Duration::from_millis(50);
+
+/// A restarted replica that still is not ready after this long is broken rather than away, and does not keep others from
+/// being restarted any more. (One of a changed spec does: a release that does not get ready must not spread.)
+const TAKEN_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// For its needs.
+    Waiting,
+    Starting,
+    Running,
+    Draining {
+        since: Instant,
+        until: Instant,
+        ask: Instant,
+        why: Cause,
+    },
+    Stopping {
+        why: Cause,
+        drained: bool,
+    },
+    BackOff {
+        until: Instant,
+    },
+    Held,
+    Failed,
+    Stopped,
+}
+
+/// A process, and what is known of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) instance: Instance,
+    pub(crate) probes: ProbeSet,
+    pub(crate) adopted: bool,
+    /// By a lease.
+    pub(crate) frozen: bool,
+    /// A drill kills it: its exit is nobody's fault.
+    drilled: bool,
+    began: Instant,
+    /// Since when it has taken traffic, or else has not.
+    turned: Instant,
+    pub(crate) errors: [Option<String>; 3],
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    pub(crate) id: ReplicaId,
+    pub(crate) spec: Arc<ServiceSpec>,
+    pub(crate) phase: Phase,
+    pub(crate) since: WallMs,
+    pub(crate) incarnation: u64,
+    pub(crate) run: Option<Run>,
+    pub(crate) restarts: u32,
+    pub(crate) last_exit: Option<LastExit>,
+    pub(crate) message: Option<String>,
+    /// It is to be stopped and started, as soon as the budget allows.
+    pub(crate) wants: Option<Cause>,
+    /// It is away by our own doing.
+    taken: Option<(Cause, Instant)>,
+    history: Restarts,
+    /// The stop that is under way is followed by a start, and whether that counts as a restart.
+    again: Option<bool>,
+}
+
+impl Replica {
+    pub(crate) fn new(id: ReplicaId, spec: Arc<ServiceSpec>, wall: WallMs) -> Self {
+        Self {
+            id,
+            spec,
+            phase: Phase::Waiting,
+            since: wall,
+            incarnation: 0,
+            run: None,
+            restarts: 0,
+            last_exit: None,
+            message: None,
+            wants: None,
+            taken: None,
+            history: Restarts::default(),
+            again: None,
+        }
+    }
+
+    /// Where its traffic stands, if it has a process.
+    pub(crate) fn endpoint(&self) -> Option<EndpointState> {
+        let run = self.run.as_ref()?;
+        Some(match self.phase {
+            Phase::Running if run.probes.ready() => EndpointState::Ready,
+            Phase::Draining { .. } | Phase::Stopping { drained: true, .. } => EndpointState::Draining,
+            _ => EndpointState::NotReady,
+        })
+    }
+
+    /// Whether it counts as away by our own doing.
+    pub(crate) fn is_taken(&self, now: Instant) -> bool {
+        self.taken.is_some_and(|(why, since)| why == Cause::Changed || now.duration_since(since) < TAKEN_MAX)
+    }
+
+    pub(crate) fn in_rotation(&self) -> bool {
+        self.endpoint() == Some(EndpointState::Ready)
+    }
+
+    /// Whether its live probe fails, or begins to.
+    pub(crate) fn live_suspect(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            !run.probes.alive() || run.probes.get(Kind::Live).is_some_and(|probe| probe.failures_in_row() > 0)
+        })
+    }
+
+    /// Whether it has taken traffic for so long, and its live probe has nothing against it.
+    pub(crate) fn well_for(&self, now: Instant, long: Duration) -> bool {
+        self.in_rotation()
+            && !self.live_suspect()
+            && self.run.as_ref().is_some_and(|run| now.duration_since(run.turned) >= long)
+    }
+
+    /// Whether it has neither process nor plans.
+    pub(crate) fn is_down_for_good(&self) -> bool {
+        self.run.is_none() && matches!(self.phase, Phase::Stopped | Phase::Failed)
+    }
+
+    fn enter(&mut self, cx: &Cx<'_>, phase: Phase) {
+        self.phase = phase;
+        self.since = cx.now.wall;
+    }
+
+    /// Takes over a process from an earlier Mainstay.
+    pub(crate) fn adopt(&mut self, cx: &mut Cx<'_>, running: Running) {
+        let changed = running.spec_hash != self.spec.hash();
+        self.incarnation = running.instance.incarnation;
+        cx.emit(EventKind::ReplicaAdopted { replica: self.id.clone(), pid: running.instance.pid });
+        self.ran(cx, running.instance, true);
+        if changed {
+            self.wants = Some(Cause::Changed);
+        }
+    }
+
+    /// Starts it, unless it may not be.
+    pub(crate) fn start(&mut self, cx: &mut Cx<'_>) {
+        self.again = None;
+        if cx.stopping {
+            return self.enter(cx, Phase::Stopped);
+        }
+        if cx.held {
+            return self.enter(cx, Phase::Held);
+        }
+        self.incarnation += 1;
+        self.enter(cx, Phase::Starting);
+        let launch = Launch { replica: self.id.clone(), incarnation: self.incarnation, spec: self.spec.clone() };
+        cx.out.push(Command::Start(launch));
+    }
+
+    /// The answer to a start.
+    pub(crate) fn started(&mut self, cx: &mut Cx<'_>, incarnation: u64, result: Result<Instance, DriverError>) {
+        if incarnation != self.incarnation || self.phase != Phase::Starting {
+            return;
+        }
+        match result {
+            Ok(instance) => {
+                cx.emit(EventKind::ReplicaStarting { replica: self.id.clone(), pid: instance.pid });
+                self.message = None;
+                self.ran(cx, instance, false);
+                if cx.held {
+                    self.kill(cx);
+                }
+            }
+            Err(DriverError::Permanent(why)) => {
+                self.note_exit(cx, why.clone(), Vec::new());
+                self.message = Some(why);
+                self.give_up(cx, 0);
+            }
+            Err(DriverError::Transient(why)) => {
+                self.note_exit(cx, why.clone(), Vec::new());
+                self.message = Some(why);
+                self.restart_counted(cx, Cause::Exit, Duration::ZERO);
+            }
+        }
+    }
+
+    fn ran(&mut self, cx: &mut Cx<'_>, instance: Instance, adopted: bool) {
+        let settings = |kind| self.spec.probes.all().into_iter().find(|(k, _)| *k == kind).map(|(_, p)| p.settings);
+        let probes = ProbeSet::new(settings(Kind::Startup), settings(Kind::Ready), settings(Kind::Live));
+        let due: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| probes.runs(*kind)).collect();
+        cx.out.push(Command::Watch(instance.clone()));
+        cx.out.push(Command::Probe {
+            instance: instance.clone(),
+            spec: self.spec.clone(),
+            kinds: due,
+            age: (!adopted).then_some(Duration::ZERO),
+        });
+        self.run = Some(Run {
+            instance,
+            probes,
+            adopted,
+            frozen: false,
+            drilled: false,
+            began: cx.now.at,
+            turned: cx.now.at,
+            errors: [None, None, None],
+        });
+        self.enter(cx, Phase::Running);
+    }
+
+    /// The run of this incarnation, if it is the present one.
+    fn current(&mut self, incarnation: u64) -> Option<&mut Run> {
+        self.run.as_mut().filter(|run| run.instance.incarnation == incarnation)
+    }
+
+    /// Takes a result of a probe.
+    pub(crate) fn probed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        incarnation: u64,
+        kind: Kind,
+        sample: Sample,
+        error: Option<String>,
+    ) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let replica = self.id.clone();
+        let was_ready = self.in_rotation();
+        let Some(run) = self.current(incarnation) else { return };
+        if !run.probes.runs(kind) {
+            return;
+        }
+        let change = run.probes.observe(kind, sample);
+        let first_of_row = run.probes.get(kind).is_some_and(|p| p.failures_in_row() == 1);
+        if sample == Sample::Failure && first_of_row && was_ready {
+            let error = error.clone().unwrap_or_default();
+            cx.emit(EventKind::ProbeFailing { replica: replica.clone(), probe: kind.name().to_owned(), error });
+        }
+        run.errors[kind as usize] = if sample == Sample::Success { None } else { error };
+        match change {
+            Some(Change::Started) => {
+                let kinds = Kind::ALL.into_iter().filter(|kind| run.probes.runs(*kind)).collect();
+                let instance = run.instance.clone();
+                let age = Some(cx.now.at.duration_since(run.began));
+                cx.out.push(Command::Probe { instance, spec: self.spec.clone(), kinds, age });
+            }
+            Some(Change::Dead(kind)) => {
+                let why = if kind == Kind::Startup { Cause::StartupProbe } else { Cause::LiveProbe };
+                self.wants = self.wants.or(Some(why));
+            }
+            Some(Change::Alive) => self.wants = self.wants.filter(|why| *why != Cause::LiveProbe),
+            Some(Change::Ready | Change::NotReady) | None => {}
+        }
+        self.tell_turn(cx, was_ready, Cause::ReadyProbe);
+    }
+
+    /// Says so when it has gained or lost its traffic.
+    fn tell_turn(&mut self, cx: &mut Cx<'_>, was_ready: bool, cause: Cause) {
+        let is_ready = self.in_rotation();
+        if is_ready == was_ready {
+            return;
+        }
+        let replica = self.id.clone();
+        if is_ready {
+            // A replacement that works is what the budget waits for.
+            self.taken = None;
+        }
+        let Some(run) = self.run.as_mut() else {
+            return cx.emit(EventKind::ReplicaNotReady { replica, cause });
+        };
+        let after_ms = cx.now.at.duration_since(run.turned).as_millis() as u64;
+        run.turned = cx.now.at;
+        self.since = cx.now.wall;
+        cx.emit(match is_ready {
+            true => EventKind::ReplicaReady { replica, after_ms },
+            false => EventKind::ReplicaNotReady { replica, cause },
+        });
+    }
+
+    /// Its process has ended.
+    pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, incarnation: u64, status: ExitStatus, log_tail: Vec<String>) {
+        let was_ready = self.in_rotation();
+        let Some(run) = self.current(incarnation) else { return };
+        let (pid, drilled, turned) = (run.instance.pid, run.drilled, run.turned);
+        self.note_exit(cx, status.to_string(), log_tail);
+        match self.phase {
+            // The answer to the stop says the rest.
+            Phase::Stopping { .. } => {}
+            Phase::Draining { why, .. } => self.stopped(cx, why, false),
+            _ => {
+                cx.emit(EventKind::ReplicaExited { replica: self.id.clone(), pid, status: status.to_string() });
+                let healthy = if was_ready { cx.now.at.duration_since(turned) } else { Duration::ZERO };
+                self.end_run(cx);
+                if was_ready {
+                    cx.emit(EventKind::ReplicaNotReady { replica: self.id.clone(), cause: Cause::Exit });
+                }
+                self.message = Some(format!("ended: {status}"));
+                match cx.held || cx.stopping || drilled {
+                    true => self.restart_uncounted(cx, Cause::Exit),
+                    false => self.restart_counted(cx, Cause::Exit, healthy),
+                }
+            }
+        }
+    }
+
+    fn note_exit(&mut self, cx: &Cx<'_>, status: String, log_tail: Vec<String>) {
+        self.last_exit = Some(LastExit { at: cx.now.wall, status, log_tail });
+    }
+
+    fn end_run(&mut self, cx: &mut Cx<'_>) {
+        self.wants = None;
+        if self.run.take().is_some() {
+            cx.out.push(Command::Unprobe(self.id.clone()));
+        }
+    }
+
+    /// A start that is nobody's fault: at once, and not counted.
+    fn restart_uncounted(&mut self, cx: &mut Cx<'_>, cause: Cause) {
+        if !cx.held && !cx.stopping {
+            self.restarts += 1;
+            let (replica, attempt) = (self.id.clone(), self.restarts);
+            cx.emit(EventKind::ReplicaRestarting { replica, cause, attempt, backoff_ms: 0 });
+        }
+        self.start(cx);
+    }
+
+    fn restart_counted(&mut self, cx: &mut Cx<'_>, cause: Cause, healthy: Duration) {
+        if cx.held || cx.stopping {
+            return self.start(cx);
+        }
+        match self.history.decide(cx.now.at, healthy, &self.spec.restart) {
+            Decision::Restart { attempt, pause } => {
+                self.restarts += 1;
+                let backoff_ms = pause.as_millis() as u64;
+                cx.emit(EventKind::ReplicaRestarting { replica: self.id.clone(), cause, attempt, backoff_ms });
+                if pause.is_zero() {
+                    self.start(cx);
+                } else {
+                    self.enter(cx, Phase::BackOff { until: cx.now.at + pause });
+                }
+            }
+            Decision::GiveUp { restarts } => {
+                let what = self.message.take().unwrap_or_else(|| format!("restarted for its {cause}"));
+                self.message = Some(format!(
+                    "given up after {restarts} restarts within {} s; last: {what}",
+                    self.spec.restart.within.as_secs()
+                ));
+                self.give_up(cx, restarts);
+            }
+        }
+    }
+
+    fn give_up(&mut self, cx: &mut Cx<'_>, restarts: u32) {
+        let within_ms = self.spec.restart.within.as_millis() as u64;
+        cx.emit(EventKind::ReplicaFailed { replica: self.id.clone(), restarts, within_ms });
+        // A release that does not even start keeps its place in the budget, so that it is not rolled out further.
+        self.taken = self.taken.filter(|(why, _)| *why == Cause::Changed);
+        self.enter(cx, Phase::Failed);
+    }
+
+    /// Takes it away, in an orderly way where it can act: drain, TERM, KILL.
+    pub(crate) fn take_away(&mut self, cx: &mut Cx<'_>, why: Cause) {
+        self.wants = None;
+        if self.phase != Phase::Running {
+            return;
+        }
+        let was_ready = self.in_rotation();
+        let hung = matches!(why, Cause::LiveProbe | Cause::StartupProbe);
+        let Some(run) = self.run.as_mut() else { return };
+        let frozen = std::mem::take(&mut run.frozen);
+        let instance = run.instance.clone();
+        self.again = (!cx.stopping).then_some(hung && !frozen);
+        if !cx.stopping {
+            self.taken = Some((why, cx.now.at));
+        }
+        cx.out.push(Command::Unprobe(self.id.clone()));
+        if hung {
+            self.enter(cx, Phase::Stopping { why, drained: false });
+            self.tell_turn(cx, was_ready, why);
+            cx.emit(EventKind::ReplicaStopping { replica: self.id.clone(), cause: why });
+            cx.out.push(Command::Stop { instance, grace: HUNG_GRACE });
+        } else {
+            if frozen {
+                cx.out.push(Command::Signal(instance, Signal::Thaw));
+            }
+            let now = cx.now.at;
+            let until = now + self.spec.stop.drain_max.min(self.spec.stop.grace);
+            self.enter(cx, Phase::Draining { since: now, until, ask: now + DRAIN_SETTLE, why });
+            cx.emit(EventKind::ReplicaStopping { replica: self.id.clone(), cause: why });
+        }
+    }
+
+    /// What is due at this time.
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.phase {
+            Phase::BackOff { until } if cx.now.at >= *until || cx.held || cx.stopping => self.start(cx),
+            Phase::Draining { until, .. } if cx.now.at >= *until => self.drained(cx),
+            Phase::Draining { ask, .. } if cx.now.at >= *ask => {
+                *ask = cx.now.at + DRAIN_ASK_PERIOD;
+                cx.out.extend(self.run.as_ref().map(|run| Command::AskInFlight(run.instance.clone())));
+            }
+            Phase::Waiting | Phase::Held if cx.stopping => self.enter(cx, Phase::Stopped),
+            _ => {}
+        }
+    }
+
+    /// When [`Replica::tick`] has something to do.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::BackOff { until } => Some(until),
+            Phase::Draining { until, ask, .. } => Some(until.min(ask)),
+            _ => None,
+        }
+    }
+
+    /// The answer to the question what is in flight.
+    pub(crate) fn in_flight(&mut self, cx: &mut Cx<'_>, incarnation: u64, count: u64) {
+        let draining = matches!(self.phase, Phase::Draining { .. });
+        if draining && count == 0 && self.current(incarnation).is_some() {
+            self.drained(cx);
+        }
+    }
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        let (Phase::Draining { since, why, .. }, Some(run)) = (self.phase, &self.run) else { return };
+        let grace = self.spec.stop.grace.saturating_sub(cx.now.at.duration_since(since));
+        cx.out.push(Command::Stop { instance: run.instance.clone(), grace });
+        self.enter(cx, Phase::Stopping { why, drained: true });
+    }
+
+    /// The answer to a stop.
+    pub(crate) fn stop_ended(&mut self, cx: &mut Cx<'_>, incarnation: u64, result: Result<Stopped, DriverError>) {
+        let Phase::Stopping { why, .. } = self.phase else { return };
+        if self.current(incarnation).is_none() {
+            return;
+        }
+        match result {
+            Ok(stopped) => self.stopped(cx, why, stopped.forced),
+            Err(error) => {
+                self.message = Some(error.to_string());
+                self.end_run(cx);
+                self.give_up(cx, 0);
+            }
+        }
+    }
+
+    fn stopped(&mut self, cx: &mut Cx<'_>, why: Cause, forced: bool) {
+        cx.emit(EventKind::ReplicaStopped { replica: self.id.clone(), forced });
+        self.end_run(cx);
+        match self.again.take() {
+            Some(counted) if !cx.stopping => {
+                self.message = Some(format!("stopped: {why}"));
+                match counted {
+                    true => self.restart_counted(cx, why, Duration::ZERO),
+                    false => self.restart_uncounted(cx, why),
+                }
+            }
+            _ => self.enter(cx, Phase::Stopped),
+        }
+    }
+
+    /// A drill kills it.
+    pub(crate) fn kill(&mut self, cx: &mut Cx<'_>) {
+        if let Some(run) = self.run.as_mut() {
+            run.drilled = true;
+            cx.out.push(Command::Signal(run.instance.clone(), Signal::Kill));
+        }
+    }
+
+    /// A drill freezes it, or lets it go on.
+    pub(crate) fn freeze(&mut self, cx: &mut Cx<'_>, frozen: bool) {
+        if let Some(run) = self.run.as_mut() {
+            run.frozen = frozen;
+            let signal = if frozen { Signal::Freeze } else { Signal::Thaw };
+            cx.out.push(Command::Signal(run.instance.clone(), signal));
+        }
+    }
+
+    /// A drill holds the service down.
+    pub(crate) fn hold(&mut self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Running | Phase::Draining { .. } => self.kill(cx),
+            Phase::Waiting | Phase::BackOff { .. } => self.enter(cx, Phase::Held),
+            _ => {}
+        }
+    }
+
+    /// Somebody wants it started anew.
+    pub(crate) fn requested(&mut self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Failed | Phase::BackOff { .. } | Phase::Stopped => {
+                self.history.forget();
+                self.taken = None;
+                self.message = None;
+                self.restart_uncounted(cx, Cause::Requested);
+            }
+            Phase::Running => self.wants = Some(Cause::Requested),
+            _ => {}
+        }
+    }
+}
