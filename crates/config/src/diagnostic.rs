@@ -30,8 +30,10 @@ pub struct Diagnostic {
     pub column: usize,
     /// Characters that are meant, at least 1.
     pub width: usize,
-    /// The line itself, shortened where it is very long.
+    /// The line itself; of a very long one the part around the place.
     pub source: String,
+    /// Where in `source` the place begins, from 1, in characters.
+    pub source_column: usize,
     /// What is wrong.
     pub message: String,
     /// How it is put right.
@@ -58,7 +60,7 @@ impl Diagnostic {
             let _ = writeln!(out, "{margin}{} {}:{}:{}", paint("34", "-->"), self.file, self.line, self.column);
             let bar = paint("34", "|");
             let caret = paint(hue, &"^".repeat(self.width.max(1)));
-            let indent = " ".repeat(self.column.saturating_sub(1));
+            let indent = " ".repeat(self.source_column.saturating_sub(1));
             let _ = writeln!(out, "{margin} {bar}");
             let _ = writeln!(out, "{} {bar} {}", paint("34", &number), self.source);
             let _ = writeln!(out, "{margin} {bar} {indent}{caret}");

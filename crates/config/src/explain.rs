@@ -86,7 +86,8 @@ impl Explained {
 
     fn value(&mut self, key: &Key, layer: &Layer<'_>, note: &str, indent: usize) {
         let head = format!("{}:", key.name);
-        match (key.shape, layer.own.map(|node| &node.value)) {
+        // An empty section is one of defaults.
+        match (key.shape, layer.own.filter(|node| !node.is_null()).map(|node| &node.value)) {
             (Shape::Section(inner) | Shape::SectionOrOff(inner), None | Some(Value::Map(_))) => {
                 self.line(indent, &head, "");
                 self.section(inner, layer, indent + 2);

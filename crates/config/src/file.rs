@@ -46,6 +46,7 @@ fn whole(name: &str, message: String, fix: &str) -> Vec<Diagnostic> {
         column: 0,
         width: 1,
         source: String::new(),
+        source_column: 0,
         message,
         fix: Some(fix.to_owned()).filter(|fix| !fix.is_empty()),
     }]

@@ -3,8 +3,7 @@
 /// The smallest file that works: one service. `app` is usually the folder's name; what is no name in it is left out.
 pub fn init_file(app: &str) -> String {
     let app: String = app.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(64).collect();
-    let app = if app.is_empty() { "app" } else { &app };
-    // Quoted where YAML would not take it for text; the reader does not mind either way.
+    let app = if app.is_empty() || app == "null" { "app" } else { &app };
     format!(
         "app: {app}\n\
          services:\n  \

@@ -130,3 +130,6 @@ fn shape(shape: &Shape, defs: &mut Map<String, Value>) -> Value {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::{Diagnostic, Severity};
 /// Most findings that are kept of one file; the rest is counted.
 pub(crate) const FINDINGS_MAX: usize = 100;
 /// Longest part of a source line that is shown, in characters.
-const SHOWN_CHARS_MAX: usize = 200;
+const SHOWN_CHARS_MAX: usize = 240;
 
 /// A range of bytes in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -59,15 +59,18 @@ impl Source {
         let before = self.text[range.start..at].chars().count();
         let width =
             self.text.get(at..spot.end.min(range.start + text.len())).map_or(1, |t| t.trim_end().chars().count());
-        let source: String = text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let column = before + 1;
+        // Of a very long line the part around the spot is shown.
+        let skipped = if before > SHOWN_CHARS_MAX / 2 { before - SHOWN_CHARS_MAX / 2 } else { 0 };
+        let shown = text.chars().skip(skipped).take(SHOWN_CHARS_MAX);
+        let source_column = before - skipped + 1;
         Diagnostic {
             severity,
             file: self.file.clone(),
             line,
-            column,
-            width: width.clamp(1, SHOWN_CHARS_MAX.saturating_sub(before).max(1)),
-            source,
+            column: before + 1,
+            width: width.clamp(1, SHOWN_CHARS_MAX - source_column),
+            source: shown.map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            source_column,
             message,
             fix,
         }
@@ -134,6 +137,7 @@ impl<'a> Report<'a> {
                 column: 0,
                 width: 1,
                 source: String::new(),
+                source_column: 0,
                 message: format!("{left_out} more findings are not shown"),
                 fix: None,
             });

@@ -622,7 +622,7 @@ static FAULT: Section = Section {
         key_beside(
             "replicas",
             Shape::Count { min: 1, max: REPLICAS_MAX },
-            Value("1", "the smallest hurt"),
+            None("one, the smallest hurt"),
             "How many replicas, drawn by the seed.",
             &["kill", "freeze"],
         ),

@@ -105,11 +105,19 @@ impl Node {
     }
 }
 
+/// The key of the value that comes next.
+enum Key {
+    None,
+    Good(Name),
+    /// It was reported; its value is dropped.
+    Bad,
+}
+
 /// A list or mapping that is still open.
 struct Open {
     node: Node,
-    /// The key that waits for its value.
-    key: Option<Name>,
+    /// What waits for its value.
+    key: Key,
     anchor: usize,
     /// Keys of a mapping so far.
     seen: HashMap<String, Spot>,
@@ -229,7 +237,7 @@ impl Composer<'_, '_> {
             self.too_deep(node.spot);
             return None;
         }
-        self.open.push(Open { node, key: None, anchor, seen: HashMap::new() });
+        self.open.push(Open { node, key: Key::None, anchor, seen: HashMap::new() });
         Some(())
     }
 
@@ -242,9 +250,10 @@ impl Composer<'_, '_> {
             self.root = Some(node);
             return;
         };
-        match (&mut open.node.value, open.key.take()) {
+        match (&mut open.node.value, std::mem::replace(&mut open.key, Key::None)) {
             (Value::List(items), _) => items.push(node),
-            (Value::Map(entries), Some(key)) => {
+            (Value::Map(_), Key::Bad) => {}
+            (Value::Map(entries), Key::Good(key)) => {
                 if let Some(first) = open.seen.insert(key.text.clone(), key.spot) {
                     let line = self.report.line(first);
                     self.report.error(
@@ -258,15 +267,14 @@ impl Composer<'_, '_> {
                     entries.push((key, node));
                 }
             }
-            (Value::Map(_), None) => {
-                let text = match node.value {
-                    Value::Scalar { text, .. } => text,
+            (Value::Map(_), Key::None) => {
+                open.key = match node.value {
+                    Value::Scalar { text, .. } => Key::Good(Name { text, spot: node.spot }),
                     _ => {
                         self.report.error(node.spot, "a key must be plain text", "quote it if it begins with { or [");
-                        String::new()
+                        Key::Bad
                     }
                 };
-                open.key = Some(Name { text, spot: node.spot });
             }
             (Value::Scalar { .. }, _) => {}
         }

@@ -7,12 +7,12 @@ use crate::plan::{FaultPlan, TimedFault, Whom};
 use crate::reader::{At, Reader};
 use crate::value;
 
-/// Every fault, by its time, and where it stands.
+/// Every fault, by its time, and where it stands. One without a time is reported and left out.
 pub(super) fn all(context: &Context<'_>, drill: &Reader<'_>) -> Vec<At<TimedFault>> {
     let items = drill.items("faults");
     let faults = items.iter().filter_map(|item| {
-        let at = item.span("at");
-        one(context, item).map(|what| At { value: TimedFault { at, what }, spot: item.spot("at") })
+        let (at, what) = (item.maybe_span("at"), one(context, item));
+        Some(At { value: TimedFault { at: at?, what: what? }, spot: item.spot("at") })
     });
     let mut faults: Vec<_> = faults.collect();
     faults.sort_by_key(|fault| fault.value.at);

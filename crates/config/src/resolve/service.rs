@@ -36,7 +36,9 @@ pub(super) fn all(context: &Context<'_>, app: &Reader<'_>) -> Vec<Service> {
         let valid = match ServiceName::new(&name.text) {
             Ok(name) => Some(name),
             Err(e) => {
-                context.report.error(name.spot, e.to_string(), "");
+                let near = name.text.to_ascii_lowercase().replace(['_', ' ', '.'], "-");
+                let fix = ServiceName::new(&near).map_or(String::new(), |near| format!("write `{near}`"));
+                context.report.error(name.spot, e.to_string(), fix);
                 None
             }
         };
