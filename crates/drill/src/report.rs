@@ -2,7 +2,7 @@
 
 mod chart;
 mod html;
-mod style;
+mod sections;
 mod text;
 mod words;
 
@@ -219,6 +219,8 @@ pub struct EventReport {
     pub phase: Phase,
     /// How much to care.
     pub severity: Severity,
+    /// Its word in the event log.
+    pub kind: String,
     /// Whom it is about.
     pub target: Option<String>,
     /// In words.

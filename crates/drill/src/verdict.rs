@@ -144,10 +144,17 @@ fn event_report(attribution: &Attribution<'_>, event: &Event) -> EventReport {
         wall_ms: event.at,
         phase: event.kind.phase(),
         severity: event.kind.severity(),
+        kind: kind_word(event),
         target: target.or_else(|| event.kind.service().map(ToString::to_string)),
         text: event.kind.to_string(),
         fault: attribution.fault_of(event).map(|at| at + 1),
     }
+}
+
+/// The word of the event in the log.
+fn kind_word(event: &Event) -> String {
+    let value = serde_json::to_value(&event.kind).unwrap_or_default();
+    value.get("kind").and_then(|k| k.as_str()).unwrap_or_default().to_owned()
 }
 
 fn check_invariants(evidence: &Evidence) -> Vec<Outcome> {

@@ -1,5 +1,128 @@
-//! stub
-use super::Report;
-pub(super) fn sentence(_r: &Report) -> String {
-    String::new()
+//! Numbers and findings as a person reads them, the same on every page.
+
+use super::{Detection, FaultReport, Recovery, Report, Verdict};
+use crate::invariant::{Outcome, Standing};
+
+/// `2,431`.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `2,431 operations`, `1 operation`.
+pub(super) fn things(n: u64, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{} {thing}s", count(n)) }
+}
+
+/// `12 ms`, `1.2 s`, `75 s`.
+pub(super) fn ms(ms: f64) -> String {
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
+        ms => format!("{:.0} s", ms / 1000.0),
+    }
+}
+
+/// A time that may not be known.
+pub(super) fn maybe_ms(value: Option<f64>) -> String {
+    value.map_or_else(|| "—".into(), ms)
+}
+
+/// `99.62 %`. Cut, not rounded: what is not whole never shows as 100 %.
+pub(super) fn percent(ratio: Option<f64>) -> String {
+    match ratio {
+        None => "—".into(),
+        Some(r) if r >= 1.0 => "100 %".into(),
+        Some(r) => format!("{:.2} %", (r * 10_000.0).floor() / 100.0),
+    }
+}
+
+/// `12.3 s` on the axis of the drill.
+pub(super) fn at(ms: i64) -> String {
+    format!("{:.1} s", ms as f64 / 1000.0)
+}
+
+impl Detection {
+    pub(super) fn words(self) -> String {
+        match self {
+            Detection::After(after) => ms(after as f64),
+            Detection::Masked => "masked".into(),
+            Detection::Missed => "missed".into(),
+            Detection::NotMeasured => "—".into(),
+        }
+    }
+}
+
+impl Recovery {
+    pub(super) fn words(self) -> String {
+        match self {
+            Recovery::NoHarm => "no harm".into(),
+            Recovery::After(after) => ms(after as f64),
+            Recovery::NotRecovered => "never".into(),
+            Recovery::NotMeasured => "—".into(),
+        }
+    }
+}
+
+impl Outcome {
+    /// `2,431 checked, 0 lost`.
+    pub(super) fn words(&self) -> String {
+        let note = self.note.as_deref().unwrap_or_default();
+        match self.standing {
+            Standing::Vacuous => format!("vacuous: {note}"),
+            Standing::Unreadable => format!("not checked: {note}"),
+            Standing::Held | Standing::Broken => {
+                let counts = format!("{} checked, {} {}", count(self.checked), count(self.broken), self.noun);
+                if note.is_empty() { counts } else { format!("{counts} ({note})") }
+            }
+        }
+    }
+}
+
+/// The slowest detection; none when no fault was detected by an event.
+pub(super) fn slowest_detection(faults: &[FaultReport]) -> Option<(u64, &FaultReport)> {
+    let after = |f: &FaultReport| if let Detection::After(ms) = f.detected { Some(ms) } else { None };
+    faults.iter().filter_map(|f| after(f).map(|ms| (ms, f))).max_by_key(|(ms, _)| *ms)
+}
+
+/// The slowest recovery for users; none when no fault did harm.
+pub(super) fn slowest_recovery(faults: &[FaultReport]) -> Option<(u64, &FaultReport)> {
+    let after = |f: &FaultReport| if let Recovery::After(ms) = f.recovered { Some(ms) } else { None };
+    faults.iter().filter_map(|f| after(f).map(|ms| (ms, f))).max_by_key(|(ms, _)| *ms)
+}
+
+/// One sentence that says it all.
+pub(super) fn sentence(report: &Report) -> String {
+    let others = report.reasons.len().saturating_sub(1);
+    let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+    // The reason that decided: a failed drill may have doubts as well.
+    let deciding = report.reasons.iter().find(|r| r.verdict == report.verdict).or_else(|| report.reasons.first());
+    let first = deciding.map_or("no reason is known", |r| r.text.as_str());
+    match report.verdict {
+        Verdict::Fail => format!("{first}{more}"),
+        Verdict::Inconclusive => format!("Nothing is proved: {first}{more}"),
+        Verdict::Pass => {
+            let mut found: Vec<String> = report.invariants.iter().map(|i| format!("0 {}", i.noun)).collect();
+            found.dedup();
+            let users = match slowest_recovery(&report.faults) {
+                None => "users noticed nothing".into(),
+                Some((worst, _)) => format!("users were served well again within {}", ms(worst as f64)),
+            };
+            let (operations, faults) = (report.load.due, report.faults.len() as u64);
+            format!(
+                "{} under {}: {}; {users}.",
+                things(operations, "operation"),
+                things(faults, "fault"),
+                found.join(", ")
+            )
+        }
+    }
 }
