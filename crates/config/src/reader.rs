@@ -379,8 +379,8 @@ fn check_keys(section: &'static Section, at: Spot, node: &Node, report: &Report<
     }
     let chosen: Vec<_> = entries.iter().filter(|(name, _)| section.one_of.contains(&name.text.as_str())).collect();
     match chosen.as_slice() {
-        // A planned one was named, and has been reported.
-        [] if entries.iter().any(|(name, _)| section.unbuilt.contains(&name.text.as_str())) => {}
+        // A misspelt or planned one was named, and has been reported.
+        [] if entries.iter().any(|(name, _)| section.key(&name.text).is_none()) => {}
         [] if !section.one_of.is_empty() => {
             let fix = format!("write one of {}", quoted(section.one_of));
             report.error(at, format!("{} must say what it is", section.what), fix);

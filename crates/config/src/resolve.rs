@@ -99,6 +99,7 @@ pub(crate) fn resolve(file: &Arc<File>, root: &Node, dir: &Path, report: &Report
     let invariants = invariant::all(&context, &app);
     let drills = drill::all(&context, &app, &routes, &transactions);
     lint::unused(&context, &app, &services, &routes);
+    lint::amplification(&context, &app, &services);
     let listen = listen(&app);
     app.choice("store");
     let origin = Origin(Arc::clone(file));

@@ -60,7 +60,7 @@ impl Source {
         let width =
             self.text.get(at..spot.end.min(range.start + text.len())).map_or(1, |t| t.trim_end().chars().count());
         // Of a very long line the part around the spot is shown.
-        let skipped = if before > SHOWN_CHARS_MAX / 2 { before - SHOWN_CHARS_MAX / 2 } else { 0 };
+        let skipped = before.saturating_sub(SHOWN_CHARS_MAX / 2);
         let shown = text.chars().skip(skipped).take(SHOWN_CHARS_MAX);
         let source_column = before - skipped + 1;
         Diagnostic {

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle};
 
 use crate::source::{Report, Spot};
 
@@ -146,6 +146,9 @@ impl Composer<'_, '_> {
                 Ok(event) => event,
                 Err(e) => {
                     let start = e.marker().byte_offset().unwrap_or(0);
+                    if matches!(e.kind(), ErrorKind::RecursionLimitExceeded) {
+                        return self.too_deep(Spot { start, end: start + 1 });
+                    }
                     let fix = match text.get(..start).and_then(|t| t.rsplit('\n').next()) {
                         Some(indent) if indent.contains('\t') || text[start..].starts_with('\t') => {
                             "indent with spaces, never with tabs"

@@ -5,7 +5,7 @@ use std::path::Path;
 use mainstay_config::{FILE_BYTES_MAX, explain, load, parse};
 
 const SHOP: &str = include_str!("data/shop.yaml");
-const ROUNDS: usize = 3000;
+const ROUNDS: usize = 1200;
 const SEED: u64 = 0x5eed;
 
 /// What is spliced into good files.
@@ -120,7 +120,7 @@ fn no_mutation_makes_it_panic_and_what_passes_explains_itself() {
 }
 
 fn refused(text: &str, expected: &str) {
-    let found = parse("mainstay.yaml", text, Path::new("/srv")).unwrap_err();
+    let Err(found) = parse("mainstay.yaml", text, Path::new("/srv")) else { panic!("fine: {expected}") };
     assert!(found.iter().any(|d| d.to_string().contains(expected)), "{}", found[0]);
 }
 

@@ -33,6 +33,44 @@ pub(super) fn unused(context: &Context<'_>, app: &Reader<'_>, services: &[Servic
     }
 }
 
+/// Calls at the end of a chain for each one at its start, above which retries feed an outage.
+const AMPLIFICATION_MAX: f64 = 3.0;
+/// Longest chain that is looked at.
+const CHAIN_LEN_MAX: usize = 32;
+
+/// Every hop of a chain of `needs` retries what fails behind it, so retries multiply from hop to hop.
+pub(super) fn amplification(context: &Context<'_>, app: &Reader<'_>, services: &[Service]) {
+    let hop = |service: &Service| match service.policy.retry {
+        Some(retry) => 1.0 + f64::from(retry.attempts).min(retry.budget.ratio()),
+        None => 1.0,
+    };
+    // The worst chain that ends in each service: callers hand on what they got, once per pass.
+    let mut worst: Vec<f64> = services.iter().map(hop).collect();
+    for _ in 0..CHAIN_LEN_MAX {
+        let before = worst.clone();
+        for (caller, multiplied) in services.iter().zip(&before) {
+            for (i, callee) in services.iter().enumerate().filter(|(_, callee)| caller.needs.contains(&callee.name)) {
+                worst[i] = worst[i].max(multiplied * hop(callee));
+            }
+        }
+        if worst == before {
+            break;
+        }
+    }
+    for (service, worst) in services.iter().zip(worst) {
+        // After an error the chain may be no chain but a circle.
+        if worst > AMPLIFICATION_MAX && context.report.errors() == 0 {
+            let written = app.sections("services");
+            let spot = written.iter().find(|(name, _)| name.text == service.name.as_str()).map(|(name, _)| name.spot);
+            context.report.warn(
+                spot.unwrap_or_default(),
+                format!("retries along the chain to `{}` can make {worst:.1} calls out of one", service.name),
+                "lower `retry.budget` in the policies of the chain, or write `retry: off` for the inner hops",
+            );
+        }
+    }
+}
+
 /// The share of the load, at most, that goes right while the faults do what they say. Only what nothing can mask is
 /// counted: the whole service away, and requests that go straight to it, or transactions that give up before it is back.
 fn best_availability(
