@@ -44,7 +44,7 @@ fn last(view: &View, story: &Story) -> Markup {
             &format::span(until - episode.from),
             "",
             Level::Good,
-            html! {
+            &html! {
                 (episode.replica.to_string())
                 @if let Some(isolated) = episode.isolated { " · isolated in " (format::span(isolated - episode.from)) }
                 " · healed unattended"
