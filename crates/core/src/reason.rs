@@ -89,3 +89,17 @@ impl Reason {
         .to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_page_of_help() {
+        for reason in Reason::ALL {
+            let page = format!("{}/../../docs/reasons/{reason}.md", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{page}: {e}"));
+            assert!(text.contains(&format!("# {reason}\n\nHTTP status {}.", reason.status())), "{page}");
+        }
+    }
+}
