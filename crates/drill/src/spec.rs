@@ -43,6 +43,8 @@ pub struct Spec {
     pub expect: Expect,
     /// How the service level is judged over time.
     pub windows: Windows,
+    /// How long the target may take to answer, and faults of an earlier drill to run out, before the drill gives up.
+    pub preflight_max: Span,
     /// Longest time from the removal of all faults until the system has healed and finished all work.
     pub settle_max: Span,
     /// Time to live of each fault's lease. It is renewed at a third of it.
@@ -64,6 +66,7 @@ impl Spec {
             invariants: Vec::new(),
             expect: Expect::default(),
             windows: Windows::default(),
+            preflight_max: Span(Duration::from_secs(15)),
             settle_max: Span(Duration::from_secs(60)),
             lease_ttl: Span(Duration::from_secs(3)),
             met_min: 10,

@@ -92,16 +92,19 @@ pub(crate) fn fault_report(attribution: &Attribution<'_>, timeline: &Timeline, a
     (report.arrivals, report.bad) = (arrivals, arrivals - good);
     report.recovered = timeline.recovery(start, until, horizon, attribution.windows);
 
-    let noticed = |e: &&&Event| match fault.action {
-        Action::KillMainstay => matches!(e.kind, EventKind::Started { .. }),
-        Action::Fault(_) => says_wrong(&e.kind),
+    let noticed = |e: &&&Event| {
+        let speaks = match fault.action {
+            Action::KillMainstay => matches!(e.kind, EventKind::Started { .. }),
+            Action::Fault(_) => says_wrong(&e.kind),
+        };
+        speaks && attribution.fault_of(e) == Some(at)
     };
     report.detected = match events.iter().find(noticed) {
         Some(event) => Detection::After((event.at - from) as u64),
         None if is_masked(attribution, timeline, &fault.action, start, until) => Detection::Masked,
         None => Detection::Missed,
     };
-    let (isolated, restored) = rotation(&events);
+    let (isolated, restored) = rotation(attribution, at, &events);
     report.isolated_ms = isolated.map(|at| (at - from) as u64);
     report.redundancy_ms = restored.map(|at| (at - from) as u64);
     report
@@ -115,8 +118,9 @@ fn is_masked(a: &Attribution<'_>, timeline: &Timeline, action: &Action, from: Du
 }
 
 /// When the last of the replicas that were taken out was taken out first, and when the last of them was back. None
-/// where none was taken out, or not all came back.
-fn rotation(events: &[&Event]) -> (Option<WallMs>, Option<WallMs>) {
+/// where none was taken out, or not all came back. What a later fault takes out is the later fault's; what comes back
+/// after it has come back for both.
+fn rotation(a: &Attribution<'_>, at: usize, events: &[&Event]) -> (Option<WallMs>, Option<WallMs>) {
     let mut out: BTreeMap<&ReplicaId, (WallMs, Option<WallMs>)> = BTreeMap::new();
     for event in events {
         let Some(replica) = event.kind.replica() else { continue };
@@ -124,7 +128,9 @@ fn rotation(events: &[&Event]) -> (Option<WallMs>, Option<WallMs>) {
             EventKind::ReplicaNotReady { .. }
             | EventKind::EndpointEjected { .. }
             | EventKind::ReplicaExited { .. }
-            | EventKind::ReplicaFailed { .. } => {
+            | EventKind::ReplicaFailed { .. }
+                if a.fault_of(event) == Some(at) =>
+            {
                 out.entry(replica).or_insert((event.at, None)).1 = None;
             }
             EventKind::ReplicaReady { .. } | EventKind::EndpointReturned { .. } => {
@@ -148,6 +154,18 @@ fn names_target(action: &Action, event: &EventKind) -> bool {
             EventKind::Started { .. } | EventKind::ReplicaAdopted { .. } | EventKind::TransactionsRecovered { .. }
         );
     };
+    // An edge fault spoils calls, not processes: an exit meanwhile is something else.
+    let of_calls = matches!(
+        event,
+        EventKind::EndpointEjected { .. }
+            | EventKind::EndpointReturned { .. }
+            | EventKind::RetryBudgetExhausted { .. }
+            | EventKind::FaultInjected { .. }
+            | EventKind::FaultCleared { .. }
+    );
+    if matches!(fault, FaultKind::Edge { .. }) && !of_calls {
+        return false;
+    }
     match (fault.replica(), event.replica()) {
         (Some(hurt), Some(named)) => hurt == named,
         _ => event.service() == Some(fault.service()),

@@ -19,9 +19,6 @@ use crate::progress::{DrillPhase, Progress};
 use crate::report::Report;
 use crate::verdict::{Evidence, judge};
 
-/// How long the target may take to answer, and leftovers of an earlier drill to run out.
-const PREFLIGHT_MAX: Duration = Duration::from_secs(15);
-
 /// How long the final state is asked for again when it cannot be read.
 const FINAL_READS_MAX: Duration = Duration::from_secs(10);
 
@@ -122,7 +119,7 @@ impl Run {
     async fn preflight(&self) -> Result<(Plan, Vec<ReplicaId>), String> {
         let look = async {
             let mut why;
-            let give_up = Instant::now() + PREFLIGHT_MAX;
+            let give_up = Instant::now() + self.drill.spec.preflight_max.0;
             loop {
                 match self.preflight_once().await {
                     Ok(ready) => return Ok(ready),
