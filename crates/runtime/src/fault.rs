@@ -190,7 +190,7 @@ mod tests {
         let next = Leases::open(dir.path().to_owned()).unwrap();
         let (found, unreadable) = next.reconcile().unwrap();
         assert_eq!((found[0].fault.clone(), found.len(), unreadable), (freeze(1000), 1, false));
-        std::fs::write(dir.path().join("y.json"), b"{\"id\":").unwrap();
+        fs::write(dir.path().join("y.json"), b"{\"id\":").unwrap();
         assert_eq!(next.reconcile().unwrap(), (vec![], true));
         assert_eq!(next.reconcile().unwrap(), (vec![], false), "each is seen once");
     }

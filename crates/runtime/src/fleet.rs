@@ -140,6 +140,8 @@ struct Service {
     released: bool,
     /// How many faults keep it down.
     holds: usize,
+    /// Until when the cause is thought to be common.
+    common_until: Option<Instant>,
     common_cause: bool,
     trials: Trials,
     /// The replica that was last restarted while the cause was common.
@@ -165,7 +167,19 @@ impl Fleet {
             let replicas = (1..=spec.replicas).map(replica).collect();
             let name = spec.name.clone();
             let (trials, trial) = (Trials::default(), None);
-            (name, Service { spec, replicas, released: false, holds: 0, common_cause: false, trials, trial })
+            (
+                name,
+                Service {
+                    spec,
+                    replicas,
+                    released: false,
+                    holds: 0,
+                    common_until: None,
+                    common_cause: false,
+                    trials,
+                    trial,
+                },
+            )
         };
         Ok(Self { services: specs.into_iter().map(service).collect(), stopping: false })
     }
@@ -368,8 +382,12 @@ impl Service {
     fn spend_budget(&mut self, now: Now, out: &mut Vec<Command>) {
         let running = self.replicas.iter().filter(|r| r.run.is_some()).count();
         let suspects = self.replicas.iter().filter(|r| r.live_suspect()).count();
-        self.common_cause = budget::is_common(suspects, running);
-        if !self.common_cause && suspects == 0 {
+        if budget::is_common(suspects, running) {
+            // For as long as it takes to see who recovers by itself once the cause is gone.
+            self.common_until = Some(now.at + self.live_verdict_after());
+        }
+        self.common_cause = self.common_until.is_some_and(|until| now.at < until);
+        if !self.common_cause {
             self.trials.over();
             self.trial = None;
         }
@@ -401,10 +419,14 @@ impl Service {
 
     /// Whether the last trial has been well for longer than its live probe would need to fail.
     fn trial_helped(&self, now: Instant) -> bool {
-        let Some(live) = self.spec.probes.live.as_ref().map(|probe| probe.settings) else { return false };
-        let long = live.initial_delay + live.period * (live.failure_threshold + 1) + live.timeout;
         let trial = self.replicas.iter().find(|r| Some(r.id.index) == self.trial);
-        trial.is_some_and(|replica| replica.well_for(now, long))
+        trial.is_some_and(|replica| replica.well_for(now, self.live_verdict_after()))
+    }
+
+    /// The time in which a live probe comes to a verdict.
+    fn live_verdict_after(&self) -> Duration {
+        let live = self.spec.probes.live.as_ref().map(|probe| probe.settings).unwrap_or_default();
+        live.initial_delay + live.period * (live.failure_threshold + 1) + live.timeout
     }
 }
 

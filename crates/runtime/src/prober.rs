@@ -14,7 +14,7 @@ use std::time::Duration;
 use mainstay_detect::{Kind, Sample, Settings};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::driver::{ExitStatus, Instance};
 use crate::fleet::Input;
@@ -53,17 +53,19 @@ impl Job {
 
     /// Probes and tells, until nobody listens.
     pub(crate) async fn run(self, inputs: mpsc::Sender<Input>) {
-        let mut due = interval_at(Instant::now() + self.first_after(), self.probe.settings.period);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Instant::now() + self.first_after();
         loop {
-            let planned = due.tick().await;
-            let late = planned.elapsed() > LATE_MAX;
+            sleep_until(due).await;
+            let woken = Instant::now();
+            let late = woken.duration_since(due) > LATE_MAX;
             let (sample, error) = self.ask(late).await;
             let (id, incarnation) = (self.instance.replica.clone(), self.instance.incarnation);
             let told = inputs.send(Input::Probed { id, incarnation, kind: self.kind, sample, error }).await;
             if told.is_err() {
                 return;
             }
+            // A probe that took longer than a period is followed by the next one at once, never by two.
+            due = (woken + self.probe.settings.period).max(Instant::now());
         }
     }
 

@@ -117,19 +117,28 @@ impl ProcessDriver {
         (*incarnation == instance.incarnation).then(|| attended.clone())
     }
 
-    fn free_port(&self, replica: &ReplicaId) -> Result<u16, DriverError> {
-        let mut inner = self.inner();
-        let Inner { rng, ports, .. } = &mut *inner;
-        ports.remove(replica);
-        let taken: BTreeSet<u16> = ports.values().copied().collect();
-        let port = ports::free(rng, &taken).map_err(|e| DriverError::Transient(format!("no free port: {e}")))?;
-        ports.insert(replica.clone(), port);
-        Ok(port)
+    async fn free_port(&self, replica: &ReplicaId) -> Result<u16, DriverError> {
+        let failed = |e: std::io::Error| DriverError::Transient(format!("no free port: {e}"));
+        loop {
+            let (mut rng, taken) = {
+                let mut inner = self.inner();
+                inner.ports.remove(replica);
+                (inner.rng.fork(), inner.ports.values().copied().collect::<BTreeSet<u16>>())
+            };
+            let drawn = tokio::task::spawn_blocking(move || ports::free(&mut rng, &taken)).await;
+            let port = drawn.map_err(std::io::Error::other).flatten().map_err(failed)?;
+            let mut inner = self.inner();
+            // Another start may have drawn the same one meanwhile.
+            if !inner.ports.values().any(|taken| *taken == port) {
+                inner.ports.insert(replica.clone(), port);
+                return Ok(port);
+            }
+        }
     }
 
     async fn launch(&self, launch: Launch) -> Result<Instance, DriverError> {
         let path = check_program(&launch.spec).map_err(DriverError::Permanent)?;
-        let port = self.free_port(&launch.replica)?;
+        let port = self.free_port(&launch.replica).await?;
         let log = self.folders.log(&launch.replica);
         let output = logs::open(&log)
             .map_err(|e| DriverError::Permanent(format!("cannot write the log {}: {e}", log.display())))?;

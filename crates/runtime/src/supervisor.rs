@@ -164,20 +164,26 @@ impl Shell {
         while let Some(input) = queue.pop_front() {
             let now = self.now();
             let commands = self.supervisor.fleet.step(now, input);
-            self.publish();
+            // First of all nobody is sent to what cannot serve.
+            self.publish_endpoints();
             for command in commands {
                 queue.extend(self.carry_out(command));
             }
+            // Last, so that who sees a state finds the events that led to it.
+            self.publish_status();
         }
     }
 
-    fn publish(&self) {
+    fn publish_endpoints(&self) {
         let endpoints = self.supervisor.fleet.endpoints();
         self.supervisor.endpoints.send_if_modified(|shown| {
             let changed = *shown != endpoints;
             *shown = endpoints;
             changed
         });
+    }
+
+    fn publish_status(&self) {
         let status = self.supervisor.fleet.status();
         self.supervisor.status.send_if_modified(|shown| {
             let changed = **shown != status;

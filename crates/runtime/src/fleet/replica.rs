@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::{Cause, EndpointState, EventKind, ReplicaId, WallMs};
-use mainstay_detect::{Change, Kind, ProbeSet, Sample};
+use mainstay_detect::{Change, Kind, ProbeSet, Sample, Verdict};
 use tokio::time::Instant;
 
 use super::restart::{Decision, Restarts};
@@ -66,10 +66,14 @@ pub(crate) struct Run {
     pub(crate) frozen: bool,
     /// A drill kills it: its exit is nobody's fault.
     drilled: bool,
+    /// It has taken traffic.
+    seen_ready: bool,
     began: Instant,
     /// Since when it has taken traffic, or else has not.
     turned: Instant,
     pub(crate) errors: [Option<String>; 3],
+    /// That a row of failures has begun, by kind.
+    told: [bool; 3],
 }
 
 #[derive(Debug, Clone)]
@@ -224,9 +228,11 @@ impl Replica {
             adopted,
             frozen: false,
             drilled: false,
+            seen_ready: false,
             began: cx.now.at,
             turned: cx.now.at,
             errors: [None, None, None],
+            told: [false; 3],
         });
         self.enter(cx, Phase::Running);
     }
@@ -254,9 +260,13 @@ impl Replica {
         if !run.probes.runs(kind) {
             return;
         }
+        let had_passed = run.probes.get(kind).is_some_and(|p| p.verdict() == Verdict::Success);
         let change = run.probes.observe(kind, sample);
-        let first_of_row = run.probes.get(kind).is_some_and(|p| p.failures_in_row() == 1);
-        if sample == Sample::Failure && first_of_row && was_ready {
+        let told = &mut run.told[kind as usize];
+        *told &= sample != Sample::Success;
+        // Told once in a row; while it comes up, failures are what one expects.
+        if sample == Sample::Failure && had_passed && run.seen_ready && !*told {
+            *told = true;
             let error = error.clone().unwrap_or_default();
             cx.emit(EventKind::ProbeFailing { replica: replica.clone(), probe: kind.name().to_owned(), error });
         }
@@ -294,6 +304,7 @@ impl Replica {
         };
         let after_ms = cx.now.at.duration_since(run.turned).as_millis() as u64;
         run.turned = cx.now.at;
+        run.seen_ready |= is_ready;
         self.since = cx.now.wall;
         cx.emit(match is_ready {
             true => EventKind::ReplicaReady { replica, after_ms },

@@ -7,6 +7,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::PoisonError;
+
+use super::spawn::FORKING;
 
 /// Lowest port that is drawn: below are the ports that people choose.
 const PORT_MIN: u16 = 20_000;
@@ -15,7 +18,9 @@ const ROOM_MIN: u16 = 1_000;
 /// So many draws before the kernel is asked.
 const DRAWS_MAX: usize = 64;
 
+/// May wait for a process that is just being started.
 pub(super) fn free(rng: &mut fastrand::Rng, taken: &BTreeSet<u16>) -> io::Result<u16> {
+    let _not_copied = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     if let Some(end) = room(&range) {
         for _ in 0..DRAWS_MAX {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -52,6 +53,10 @@ fn adopt_child(pid: Pid) -> io::Result<Process> {
     Ok(Process { pid: raw, start_ticks, pidfd })
 }
 
+/// Held while a process is made. Between fork and exec the new process has a copy of every descriptor of ours: of a socket,
+/// for one, with which a port is tried at that moment, and which would keep a replica from binding that port.
+pub(super) static FORKING: Mutex<()> = Mutex::new(());
+
 #[expect(clippy::disallowed_types, reason = "this is the process driver")]
 fn spawn(program: Program) -> io::Result<Pid> {
     let mut command = std::process::Command::new(&program.path);
@@ -66,6 +71,7 @@ fn spawn(program: Program) -> io::Result<Pid> {
     unsafe {
         command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
     }
+    let _forking = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Pid::from_child(&command.spawn()?))
 }
 
