@@ -16,6 +16,8 @@ mod ports;
 mod progress;
 mod report;
 mod run;
+#[cfg(test)]
+mod sample;
 mod spec;
 mod template;
 mod verdict;

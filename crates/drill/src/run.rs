@@ -71,6 +71,3 @@ pub async fn run(drill: Drill, shutdown: Shutdown) -> Result<Report, DrillError>
     let client = Client::new(&drill.target)?;
     Box::pin(phases::Run::begin(drill, client, shutdown).await?.finish()).await
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::{Event, LeaseId, WallMs};
+use mainstay_core::{Event, EventKind, LeaseId, Phase, WallMs};
 
 use crate::faults::FaultRecord;
 use crate::history::History;
@@ -142,7 +142,8 @@ fn event_report(attribution: &Attribution<'_>, event: &Event) -> EventReport {
     EventReport {
         at_ms: event.at - attribution.started,
         wall_ms: event.at,
-        phase: event.kind.phase(),
+        // In a drill a start of Mainstay is its recovery from having been killed.
+        phase: if matches!(event.kind, EventKind::Started { .. }) { Phase::Recover } else { event.kind.phase() },
         severity: event.kind.severity(),
         kind: kind_word(event),
         target: target.or_else(|| event.kind.service().map(ToString::to_string)),

@@ -74,10 +74,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(path: &str, expected: Option<Value>) {
+    fn check(path: &str, expected: impl Into<Option<Value>>) {
         let doc = json!({"a": {"b-c": [1, 2, {"d": 3}], "e": 4}, "s": {"x": {"n": 5}, "y": {"n": 6}}});
         let found = JsonPath::parse(path).ok().map(|p| Value::from_iter(p.find(&doc).into_iter().cloned()));
-        assert_eq!(found, expected, "{path}");
+        assert_eq!(found, expected.into(), "{path}");
     }
 
     #[test]

@@ -176,7 +176,15 @@ fn curves(series: &[Sample], axis: &Axis) -> Markup {
         }
         _ => String::new(),
     };
+    let missing = match (ok.first(), ok.last()) {
+        (Some(first), Some(last)) => {
+            let top = px(ok_y(1.0));
+            format!("{}L{} {top}L{} {top}Z", path(&ok), px(last.0), px(first.0))
+        }
+        _ => String::new(),
+    };
     html! {
+        path class="badfill" d=(missing) {}
         path class="okfill" d=(fill) {}
         path class="ok" d=(path(&ok)) {}
         path class="wait" d=(path(&wait)) {}

@@ -22,8 +22,8 @@ fn tile(title: &str, big: &Markup, below: &str) -> Markup {
 pub(super) fn tiles(report: &Report) -> Markup {
     let (levels, load) = (&report.levels, &report.load);
     let expected = report.spec.expect.availability.map_or_else(
-        || format!("{} in all", words::percent(levels.all.availability)),
-        |share| format!("expected ≥ {share} · {} in all", words::percent(levels.all.availability)),
+        || format!("under faults · {} in all", words::percent(levels.all.availability)),
+        |share| format!("under faults, expected ≥ {share} · {} in all", words::percent(levels.all.availability)),
     );
     let missed = |wanted: Option<f64>, got: Option<f64>| matches!((wanted, got), (Some(w), Some(g)) if g < w);
     let below = missed(report.spec.expect.availability.map(|s| s.ratio()), levels.faults.availability);
@@ -34,11 +34,11 @@ pub(super) fn tiles(report: &Report) -> Markup {
     let goodput = levels.goodput_ratio.map_or_else(|| "—".into(), |r| format!("{:.0} %", r * 100.0));
     html! {
         div.tiles {
-            (tile("Availability under faults",
+            (tile("Availability",
                 &html! { span class=(availability) { (words::percent(levels.faults.availability)) } }, &expected))
             (tile("Invariants held", &invariants, &residue(report)))
             (slowest("Slowest detection", words::slowest_detection(&report.faults), "nothing had to be detected"))
-            (slowest("Users served well again", words::slowest_recovery(&report.faults), "no fault did users harm"))
+            (slowest("Users well again", words::slowest_recovery(&report.faults), "no fault did users harm"))
             (tile("p99 under faults", &html! { (words::maybe_ms(levels.faults.p99_ms)) },
                 &format!("{} before · {} after", words::maybe_ms(levels.baseline.p99_ms),
                     words::maybe_ms(levels.after.p99_ms))))
@@ -56,7 +56,7 @@ fn residue(report: &Report) -> String {
 fn slowest(title: &str, found: Option<(u64, &FaultReport)>, otherwise: &str) -> Markup {
     match found {
         None => tile(title, &html! { "—" }, otherwise),
-        Some((ms, fault)) => tile(title, &html! { (words::ms(ms as f64)) }, &fault.what),
+        Some((ms, fault)) => tile(title, &html! { (words::gap(ms)) }, &fault.what),
     }
 }
 
@@ -86,9 +86,8 @@ pub(super) fn faults(report: &Report) -> Markup {
 }
 
 fn fault_row(n: usize, fault: &FaultReport, heads: &[&str; 7]) -> Markup {
-    let maybe = |ms: Option<u64>| words::maybe_ms(ms.map(|ms| ms as f64));
     let lasted = match (fault.at_ms, fault.until_ms) {
-        (Some(at), Some(until)) if until > at => words::ms((until - at) as f64),
+        (Some(at), Some(until)) if until > at => words::gap((until - at) as u64),
         (Some(_), Some(_)) => "at once".into(),
         _ => "—".into(),
     };
@@ -107,9 +106,9 @@ fn fault_row(n: usize, fault: &FaultReport, heads: &[&str; 7]) -> Markup {
         ("", fault.at_ms.map_or_else(|| "—".into(), words::at)),
         ("", lasted),
         (detected, fault.detected.words()),
-        ("", maybe(fault.isolated_ms)),
+        ("", words::maybe_gap(fault.isolated_ms)),
         (recovered, fault.recovered.words()),
-        ("", maybe(fault.redundancy_ms)),
+        ("", words::maybe_gap(fault.redundancy_ms)),
         (if fault.bad > 0 { "amber" } else { "" }, bad),
     ];
     html! {

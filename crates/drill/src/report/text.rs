@@ -119,7 +119,7 @@ fn levels(out: &mut String, pen: Pen, report: &Report) {
 
 /// Widths of the columns after the name of the fault.
 const COLUMNS: [(&str, usize); 6] =
-    [("at", 8), ("detected", 10), ("isolated", 10), ("users well", 12), ("whole again", 13), ("bad", 7)];
+    [("at", 10), ("detected", 10), ("isolated", 10), ("users well", 12), ("whole again", 13), ("bad", 7)];
 
 fn faults(out: &mut String, pen: Pen, report: &Report) {
     if report.faults.is_empty() {
@@ -161,13 +161,12 @@ fn fault_cells(fault: &FaultReport) -> [(Option<Ink>, String); 6] {
         Recovery::NoHarm => Some(Ink::Green),
         _ => None,
     };
-    let maybe = |ms: Option<u64>| words::maybe_ms(ms.map(|ms| ms as f64));
     [
         (None, fault.at_ms.map_or_else(|| "—".into(), words::at)),
         (detected, fault.detected.words()),
-        (None, maybe(fault.isolated_ms)),
+        (None, words::maybe_gap(fault.isolated_ms)),
         (recovered, fault.recovered.words()),
-        (None, maybe(fault.redundancy_ms)),
+        (None, words::maybe_gap(fault.redundancy_ms)),
         ((fault.bad > 0).then_some(Ink::Yellow), words::count(fault.bad)),
     ]
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 /// What is wrong with the toy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
+pub(crate) enum Bug {
     None,
     /// Every 20th order is acknowledged and forgotten.
     LosesOrders,
@@ -63,16 +63,16 @@ struct State {
     sick: bool,
 }
 
-pub const STOCK: i64 = 100_000;
+pub(crate) const STOCK: i64 = 100_000;
 
 /// The toy, running.
-pub struct Toy {
-    pub url: String,
+pub(crate) struct Toy {
+    pub(crate) url: String,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
-pub struct Shared {
+pub(crate) struct Shared {
     bug: Bug,
     state: Mutex<State>,
     events: mpsc::Sender<Event>,
@@ -85,7 +85,7 @@ impl Drop for Toy {
 }
 
 impl Toy {
-    pub async fn start(bug: Bug) -> (Self, mpsc::Receiver<Event>) {
+    pub(crate) async fn start(bug: Bug) -> (Self, mpsc::Receiver<Event>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (events, receiver) = mpsc::channel(1000);
@@ -106,12 +106,12 @@ impl Toy {
         (Self { url, shared, server }, receiver)
     }
 
-    pub fn ports(&self) -> Arc<Shared> {
+    pub(crate) fn ports(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
     /// A fault that somebody else put in.
-    pub fn leave_a_fault(&self) {
+    pub(crate) fn leave_a_fault(&self) {
         let kind = FaultKind::Down { service: "payment".parse().unwrap() };
         self.shared.lock().leases.insert("old".into(), kind);
     }
