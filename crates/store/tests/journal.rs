@@ -58,10 +58,15 @@ async fn many_writers_share_groups_and_all_are_answered() {
         let journal = journal.clone();
         tasks.spawn(async move { journal.insert(new(&format!("t{i}"))).await.unwrap() });
     }
-    let mut cursors: Vec<_> = tasks.join_all().await.into_iter().map(|i| match i {
-        Inserted::New(cursor) => cursor,
-        other => panic!("{other:?}"),
-    }).collect();
+    let mut cursors: Vec<_> = tasks
+        .join_all()
+        .await
+        .into_iter()
+        .map(|i| match i {
+            Inserted::New(cursor) => cursor,
+            other => panic!("{other:?}"),
+        })
+        .collect();
     cursors.sort();
     cursors.dedup();
     assert_eq!(cursors.len(), 2_000);
@@ -99,7 +104,8 @@ fn a_file_that_is_no_database_and_a_folder_that_is_not_there_are_named() {
     std::fs::write(&path, "this is certainly not a database, as anybody can see, is it?".repeat(100)).unwrap();
     let error = SqliteJournal::open(&path, StoreOptions::default()).err().expect("it is text");
     assert!(error.to_string().contains("text.db"), "{error}");
-    let error = SqliteJournal::open(folder.path().join("no/such.db"), StoreOptions::default()).err().expect("no folder");
+    let error =
+        SqliteJournal::open(folder.path().join("no/such.db"), StoreOptions::default()).err().expect("no folder");
     assert!(error.to_string().contains("no/such.db"), "{error}");
 }
 
