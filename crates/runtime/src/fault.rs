@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(leases.expired(now(999).at), []);
         leases.renew(now(900), &id).unwrap();
         assert_eq!((leases.expired(now(1899).at).len(), leases.due()), (0, Some(now(1900).at)));
-        assert_eq!(leases.expired(now(1900).at), [id.clone()]);
+        assert_eq!(leases.expired(now(1900).at), std::slice::from_ref(&id));
         assert!(leases.others_like(&freeze(5).kind));
         assert_eq!(leases.remove(&id).map(|l| l.until), Some(1900));
         assert_eq!(leases.renew(now(0), &id), Err(FaultError::UnknownLease(id)));

@@ -100,10 +100,10 @@ struct Inner {
 impl ProcessDriver {
     /// Makes the folders; starts nothing.
     pub fn new(options: ProcessOptions, clock: Arc<dyn Clock>) -> Result<Self, DriverError> {
-        let folders = Arc::new(Folders::make(&options.state_dir)?);
-        let inner =
-            Inner { rng: fastrand::Rng::with_seed(options.seed), attended: BTreeMap::new(), ports: BTreeMap::new() };
-        Ok(Self { folders, log_bytes_max: options.log_bytes_max, clock, inner: Mutex::new(inner) })
+        let ProcessOptions { state_dir, log_bytes_max, seed } = options;
+        let folders = Arc::new(Folders::make(&state_dir)?);
+        let inner = Inner { rng: fastrand::Rng::with_seed(seed), attended: BTreeMap::new(), ports: BTreeMap::new() };
+        Ok(Self { folders, log_bytes_max, clock, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -8,25 +8,22 @@
 //!
 //! Every answer from outside carries the incarnation that it is about; one of an older process is ignored.
 
+mod drills;
+mod leaving;
+mod probing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::{Cause, EndpointState, EventKind, ReplicaId, WallMs};
-use mainstay_detect::{Change, Kind, ProbeSet, Sample, Verdict};
+use mainstay_detect::{Kind, ProbeSet};
 use tokio::time::Instant;
 
 use super::restart::{Decision, Restarts};
 use super::{Command, Cx};
-use crate::driver::{DriverError, ExitStatus, Instance, Launch, Running, Signal, Stopped};
+use crate::driver::{DriverError, ExitStatus, Instance, Launch, Running};
 use crate::spec::ServiceSpec;
 use crate::status::LastExit;
-
-/// What hangs will hardly act on TERM: it gets this long.
-const HUNG_GRACE: Duration = Duration::from_secs(1);
-/// After it is taken out of rotation, before "nothing in flight" is believed: every worker has seen the new endpoints.
-const DRAIN_SETTLE: Duration = Duration::from_millis(100);
-/// How often it is asked what is in flight.
-const DRAIN_ASK_PERIOD: Duration = Duration::from_millis(50);
 
 /// A restarted replica that still is not ready after this long is broken rather than away, and does not keep others from
 /// being restarted any more. (One of a changed spec does: a release that does not get ready must not spread.)
@@ -127,7 +124,8 @@ impl Replica {
 
     /// Whether it counts as away by our own doing.
     pub(crate) fn is_taken(&self, now: Instant) -> bool {
-        self.taken.is_some_and(|(why, since)| why == Cause::Changed || now.duration_since(since) < TAKEN_MAX)
+        let leaving = matches!(self.phase, Phase::Draining { .. } | Phase::Stopping { .. });
+        self.taken.is_some_and(|(why, since)| leaving || why == Cause::Changed || now.duration_since(since) < TAKEN_MAX)
     }
 
     pub(crate) fn in_rotation(&self) -> bool {
@@ -242,76 +240,6 @@ impl Replica {
         self.run.as_mut().filter(|run| run.instance.incarnation == incarnation)
     }
 
-    /// Takes a result of a probe.
-    pub(crate) fn probed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        incarnation: u64,
-        kind: Kind,
-        sample: Sample,
-        error: Option<String>,
-    ) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let replica = self.id.clone();
-        let was_ready = self.in_rotation();
-        let Some(run) = self.current(incarnation) else { return };
-        if !run.probes.runs(kind) {
-            return;
-        }
-        let had_passed = run.probes.get(kind).is_some_and(|p| p.verdict() == Verdict::Success);
-        let change = run.probes.observe(kind, sample);
-        let told = &mut run.told[kind as usize];
-        *told &= sample != Sample::Success;
-        // Told once in a row; while it comes up, failures are what one expects.
-        if sample == Sample::Failure && had_passed && run.seen_ready && !*told {
-            *told = true;
-            let error = error.clone().unwrap_or_default();
-            cx.emit(EventKind::ProbeFailing { replica: replica.clone(), probe: kind.name().to_owned(), error });
-        }
-        run.errors[kind as usize] = if sample == Sample::Success { None } else { error };
-        match change {
-            Some(Change::Started) => {
-                let kinds = Kind::ALL.into_iter().filter(|kind| run.probes.runs(*kind)).collect();
-                let instance = run.instance.clone();
-                let age = Some(cx.now.at.duration_since(run.began));
-                cx.out.push(Command::Probe { instance, spec: self.spec.clone(), kinds, age });
-            }
-            Some(Change::Dead(kind)) => {
-                let why = if kind == Kind::Startup { Cause::StartupProbe } else { Cause::LiveProbe };
-                self.wants = self.wants.or(Some(why));
-            }
-            Some(Change::Alive) => self.wants = self.wants.filter(|why| *why != Cause::LiveProbe),
-            Some(Change::Ready | Change::NotReady) | None => {}
-        }
-        self.tell_turn(cx, was_ready, Cause::ReadyProbe);
-    }
-
-    /// Says so when it has gained or lost its traffic.
-    fn tell_turn(&mut self, cx: &mut Cx<'_>, was_ready: bool, cause: Cause) {
-        let is_ready = self.in_rotation();
-        if is_ready == was_ready {
-            return;
-        }
-        let replica = self.id.clone();
-        if is_ready {
-            // A replacement that works is what the budget waits for.
-            self.taken = None;
-        }
-        let Some(run) = self.run.as_mut() else {
-            return cx.emit(EventKind::ReplicaNotReady { replica, cause });
-        };
-        let after_ms = cx.now.at.duration_since(run.turned).as_millis() as u64;
-        run.turned = cx.now.at;
-        run.seen_ready |= is_ready;
-        self.since = cx.now.wall;
-        cx.emit(match is_ready {
-            true => EventKind::ReplicaReady { replica, after_ms },
-            false => EventKind::ReplicaNotReady { replica, cause },
-        });
-    }
-
     /// Its process has ended.
     pub(crate) fn exited(&mut self, cx: &mut Cx<'_>, incarnation: u64, status: ExitStatus, log_tail: Vec<String>) {
         let was_ready = self.in_rotation();
@@ -391,146 +319,5 @@ impl Replica {
         // A release that does not even start keeps its place in the budget, so that it is not rolled out further.
         self.taken = self.taken.filter(|(why, _)| *why == Cause::Changed);
         self.enter(cx, Phase::Failed);
-    }
-
-    /// Takes it away, in an orderly way where it can act: drain, TERM, KILL.
-    pub(crate) fn take_away(&mut self, cx: &mut Cx<'_>, why: Cause) {
-        self.wants = None;
-        if self.phase != Phase::Running {
-            return;
-        }
-        let was_ready = self.in_rotation();
-        let hung = matches!(why, Cause::LiveProbe | Cause::StartupProbe);
-        let Some(run) = self.run.as_mut() else { return };
-        let frozen = std::mem::take(&mut run.frozen);
-        let instance = run.instance.clone();
-        self.again = (!cx.stopping).then_some(hung && !frozen);
-        if !cx.stopping {
-            self.taken = Some((why, cx.now.at));
-        }
-        cx.out.push(Command::Unprobe(self.id.clone()));
-        if hung {
-            self.enter(cx, Phase::Stopping { why, drained: false });
-            self.tell_turn(cx, was_ready, why);
-            cx.emit(EventKind::ReplicaStopping { replica: self.id.clone(), cause: why });
-            cx.out.push(Command::Stop { instance, grace: HUNG_GRACE });
-        } else {
-            if frozen {
-                cx.out.push(Command::Signal(instance, Signal::Thaw));
-            }
-            let now = cx.now.at;
-            let until = now + self.spec.stop.drain_max.min(self.spec.stop.grace);
-            self.enter(cx, Phase::Draining { since: now, until, ask: now + DRAIN_SETTLE, why });
-            cx.emit(EventKind::ReplicaStopping { replica: self.id.clone(), cause: why });
-        }
-    }
-
-    /// What is due at this time.
-    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
-        match &mut self.phase {
-            Phase::BackOff { until } if cx.now.at >= *until || cx.held || cx.stopping => self.start(cx),
-            Phase::Draining { until, .. } if cx.now.at >= *until => self.drained(cx),
-            Phase::Draining { ask, .. } if cx.now.at >= *ask => {
-                *ask = cx.now.at + DRAIN_ASK_PERIOD;
-                cx.out.extend(self.run.as_ref().map(|run| Command::AskInFlight(run.instance.clone())));
-            }
-            Phase::Waiting | Phase::Held if cx.stopping => self.enter(cx, Phase::Stopped),
-            _ => {}
-        }
-    }
-
-    /// When [`Replica::tick`] has something to do.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::BackOff { until } => Some(until),
-            Phase::Draining { until, ask, .. } => Some(until.min(ask)),
-            _ => None,
-        }
-    }
-
-    /// The answer to the question what is in flight.
-    pub(crate) fn in_flight(&mut self, cx: &mut Cx<'_>, incarnation: u64, count: u64) {
-        let draining = matches!(self.phase, Phase::Draining { .. });
-        if draining && count == 0 && self.current(incarnation).is_some() {
-            self.drained(cx);
-        }
-    }
-
-    fn drained(&mut self, cx: &mut Cx<'_>) {
-        let (Phase::Draining { since, why, .. }, Some(run)) = (self.phase, &self.run) else { return };
-        let grace = self.spec.stop.grace.saturating_sub(cx.now.at.duration_since(since));
-        cx.out.push(Command::Stop { instance: run.instance.clone(), grace });
-        self.enter(cx, Phase::Stopping { why, drained: true });
-    }
-
-    /// The answer to a stop.
-    pub(crate) fn stop_ended(&mut self, cx: &mut Cx<'_>, incarnation: u64, result: Result<Stopped, DriverError>) {
-        let Phase::Stopping { why, .. } = self.phase else { return };
-        if self.current(incarnation).is_none() {
-            return;
-        }
-        match result {
-            Ok(stopped) => self.stopped(cx, why, stopped.forced),
-            Err(error) => {
-                self.message = Some(error.to_string());
-                self.end_run(cx);
-                self.give_up(cx, 0);
-            }
-        }
-    }
-
-    fn stopped(&mut self, cx: &mut Cx<'_>, why: Cause, forced: bool) {
-        cx.emit(EventKind::ReplicaStopped { replica: self.id.clone(), forced });
-        self.end_run(cx);
-        match self.again.take() {
-            Some(counted) if !cx.stopping => {
-                self.message = Some(format!("stopped: {why}"));
-                match counted {
-                    true => self.restart_counted(cx, why, Duration::ZERO),
-                    false => self.restart_uncounted(cx, why),
-                }
-            }
-            _ => self.enter(cx, Phase::Stopped),
-        }
-    }
-
-    /// A drill kills it.
-    pub(crate) fn kill(&mut self, cx: &mut Cx<'_>) {
-        if let Some(run) = self.run.as_mut() {
-            run.drilled = true;
-            cx.out.push(Command::Signal(run.instance.clone(), Signal::Kill));
-        }
-    }
-
-    /// A drill freezes it, or lets it go on.
-    pub(crate) fn freeze(&mut self, cx: &mut Cx<'_>, frozen: bool) {
-        if let Some(run) = self.run.as_mut() {
-            run.frozen = frozen;
-            let signal = if frozen { Signal::Freeze } else { Signal::Thaw };
-            cx.out.push(Command::Signal(run.instance.clone(), signal));
-        }
-    }
-
-    /// A drill holds the service down.
-    pub(crate) fn hold(&mut self, cx: &mut Cx<'_>) {
-        match self.phase {
-            Phase::Running | Phase::Draining { .. } => self.kill(cx),
-            Phase::Waiting | Phase::BackOff { .. } => self.enter(cx, Phase::Held),
-            _ => {}
-        }
-    }
-
-    /// Somebody wants it started anew.
-    pub(crate) fn requested(&mut self, cx: &mut Cx<'_>) {
-        match self.phase {
-            Phase::Failed | Phase::BackOff { .. } | Phase::Stopped => {
-                self.history.forget();
-                self.taken = None;
-                self.message = None;
-                self.restart_uncounted(cx, Cause::Requested);
-            }
-            Phase::Running => self.wants = Some(Cause::Requested),
-            _ => {}
-        }
     }
 }

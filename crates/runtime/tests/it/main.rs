@@ -1,5 +1,7 @@
 //! The supervisor with real processes, ports, files and signals.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod adopt;
 mod faults;
 mod restart;

@@ -17,7 +17,7 @@ fn main() -> std::process::ExitCode {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let exit = exit.clone();
-            std::thread::spawn(move || answer(stream, &exit));
+            std::thread::spawn(move || answer(&stream, &exit));
         }
     });
     let _ = exited.recv();
@@ -30,8 +30,8 @@ fn flag(name: &str) -> bool {
     dir.join(name).exists() || dir.join(format!("{name}-{replica}")).exists()
 }
 
-fn answer(stream: TcpStream, exit: &SyncSender<()>) {
-    let mut reader = BufReader::new(&stream);
+fn answer(stream: &TcpStream, exit: &SyncSender<()>) {
+    let mut reader = BufReader::new(stream);
     let mut first = String::new();
     let _ = reader.read_line(&mut first);
     let mut line = String::new();
@@ -48,5 +48,6 @@ fn answer(stream: TcpStream, exit: &SyncSender<()>) {
         _ => false,
     };
     let status = if bad { "503 Service Unavailable" } else { "200 OK" };
-    let _ = write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let mut stream = stream;
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
