@@ -1,15 +1,18 @@
 //! What all workers share: what was published to them, and the door through which their counters are read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId};
+use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId, ServiceName};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::caller::{CALLS_QUEUED_MAX, Call, Caller};
+use crate::counters::WorkerCounters;
 use crate::handle::{FAULTS_MAX, Handle, InjectError};
+use crate::health::Health;
 use crate::options::Options;
 use crate::snapshot::{EdgeFault, ListenerId, Snapshot};
 use crate::stats::Stats;
@@ -22,7 +25,10 @@ pub struct Core {
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(crate) endpoints: watch::Receiver<Endpoints>,
     pub(crate) faults: watch::Sender<Arc<Vec<EdgeFault>>>,
+    pub(crate) counters: Vec<Arc<WorkerCounters>>,
     faults_lock: Mutex<()>,
+    health: Mutex<BTreeMap<ServiceName, Arc<Health>>>,
+    origin: OnceLock<Instant>,
     calls: Arc<[mpsc::Sender<Call>]>,
     next_call: Arc<AtomicUsize>,
 }
@@ -53,6 +59,9 @@ impl Core {
             (0..options.workers).map(|_| mpsc::channel(CALLS_QUEUED_MAX)).unzip();
         let seats = receivers.into_iter().enumerate().map(|(index, calls)| WorkerSeat { index, calls }).collect();
         let core = Core {
+            counters: (0..options.workers).map(|_| Arc::default()).collect(),
+            health: Mutex::default(),
+            origin: OnceLock::new(),
             options,
             addresses,
             bus,
@@ -94,12 +103,37 @@ impl Core {
         found
     }
 
-    pub(crate) fn in_flight(&self, _replica: &ReplicaId) -> u64 {
-        0
+    /// When the first worker began: from here moments are counted. Not earlier, since a simulation has its own clock.
+    pub(crate) fn origin(&self) -> Instant {
+        *self.origin.get_or_init(Instant::now)
+    }
+
+    /// What the workers know together of a service.
+    pub(crate) fn health(&self, service: &ServiceName) -> Arc<Health> {
+        let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(service.clone()).or_insert_with(|| Arc::new(Health::new(service.clone()))).clone()
+    }
+
+    pub(crate) fn in_flight(&self, replica: &ReplicaId) -> u64 {
+        self.counters.iter().map(|c| c.in_flight(replica)).sum()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats::default()
+        let mut sum = Stats::default();
+        for counters in &self.counters {
+            counters.add_to(&mut sum);
+        }
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        for service in health.values() {
+            let (out, ejections) = service.ejections();
+            for replica in out {
+                sum.replicas.entry(replica).or_default().ejected = true;
+            }
+            for (replica, n) in ejections {
+                sum.replicas.entry(replica).or_default().ejections = n;
+            }
+        }
+        sum
     }
 
     pub(crate) fn caller(&self) -> Caller {

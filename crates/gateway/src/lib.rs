@@ -14,14 +14,30 @@
 //! again more strictly, bodies are passed on by length or chunk without being put together. There is exactly one way
 //! to read every message, or it is refused.
 
+mod answer;
+mod attempt;
+mod buffer;
+mod call;
 mod caller;
+mod client;
+mod codec;
 mod core;
+mod counters;
+mod exchange;
 mod gateway;
 mod handle;
+mod health;
+mod local;
 mod net;
 mod options;
+mod relay;
+mod router;
+mod shard;
 mod snapshot;
 mod stats;
+mod timer;
+mod upload;
+mod upstream;
 mod worker;
 
 pub use caller::{CALL_BODY_BYTES_MAX, CallError, Caller, Request, Response};
