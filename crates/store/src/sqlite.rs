@@ -34,7 +34,7 @@ pub use writer::{GROUP_LEN_MAX, QUEUE_LEN_MAX};
 pub const READERS_MAX: usize = 4;
 
 /// What can be set about the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreOptions {
     /// Operations of one commit, at most; 1 to [`GROUP_LEN_MAX`].
     pub group_len_max: usize,
@@ -69,7 +69,7 @@ impl SqliteJournal {
         let options = StoreOptions { group_len_max: options.group_len_max.clamp(1, GROUP_LEN_MAX), ..options };
         let connection = open::writer(path, options.sync)?;
         let readers = (0..READERS_MAX).map(|_| open::reader(path)).collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::spawn(connection, &options).map_err(|e| OpenError::Io { path: path.into(), why: e })?;
+        let writer = Writer::spawn(connection, options).map_err(|e| OpenError::Io { path: path.into(), why: e })?;
         let readers = Readers { idle: Arc::new(Mutex::new(readers)), permits: Arc::new(Semaphore::new(READERS_MAX)) };
         Ok(Self { inner: Arc::new(Inner { writer, readers }) })
     }

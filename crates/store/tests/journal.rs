@@ -1,4 +1,5 @@
 //! The SQLite journal against the suite that every journal passes, and what is its own: files, schema, failure.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::path::Path;
 use std::sync::Arc;

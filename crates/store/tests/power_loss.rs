@@ -5,6 +5,7 @@
 //! a machine that loses power leaves behind. Needs root and a loop device. Without them the test is skipped, and says
 //! so; with `MAINSTAY_REQUIRE_ALL=1` a skip is a failure.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -145,7 +146,7 @@ fn lost_of_acknowledged(disk: &mut Disk, sync: bool) -> usize {
     let options = StoreOptions { sync, ..StoreOptions::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let acknowledged: Vec<(String, i64)> = runtime.block_on(async {
-        let journal = Arc::new(SqliteJournal::open(disk.database(), options.clone()).unwrap());
+        let journal = Arc::new(SqliteJournal::open(disk.database(), options).unwrap());
         journal.define("{}".into()).await.unwrap();
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..WRITERS {

@@ -91,6 +91,7 @@ impl Engine {
             () = shutdown.cancelled() => Ok(()),
         };
         self.shared.stop.cancel();
+        self.shared.recovered.send_replace(true);
         self.starts.close();
         if end.is_ok() {
             let _ = tokio::time::timeout(self.shared.options.shutdown_grace, async {
@@ -116,6 +117,7 @@ impl Engine {
         if self.shared.options.recovery {
             self.recover().await?;
         }
+        self.shared.recovered.send_replace(true);
         loop {
             tokio::select! {
                 biased;
@@ -140,7 +142,9 @@ impl Engine {
             let page = self.shared.journal.open(RECOVERY_PAGE_LEN, after).await?;
             for stored in page.rows {
                 count += 1;
-                self.tasks.spawn(drive::resume(self.shared.clone(), stored));
+                // Entered here and not in its task, so that whoever waits for it finds it.
+                let live = self.shared.enter(stored.id.clone());
+                self.tasks.spawn(drive::resume(live, stored));
             }
             after = page.next;
             if after.is_none() {

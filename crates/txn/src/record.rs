@@ -93,14 +93,14 @@ pub(crate) fn remember(history: &mut Vec<Attempt>, attempt: Attempt) -> History 
 }
 
 pub(crate) fn read_history(text: &str) -> Result<Vec<Attempt>, JournalError> {
-    text.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(unreadable)
+    text.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(|e| unreadable(&e))
 }
 
 pub(crate) fn read_state(text: &str) -> Result<State, JournalError> {
-    serde_json::from_str(text).map_err(unreadable)
+    serde_json::from_str(text).map_err(|e| unreadable(&e))
 }
 
-pub(crate) fn unreadable(e: serde_json::Error) -> JournalError {
+pub(crate) fn unreadable(e: &serde_json::Error) -> JournalError {
     JournalError::Refused(format!("a stored transaction cannot be read: {e}"))
 }
 
@@ -208,7 +208,7 @@ impl Record {
             steps: steps.collect(),
             why: why(state.why),
             stuck: why(state.stuck),
-            input: serde_json::from_slice(&stored.input).map_err(unreadable)?,
+            input: serde_json::from_slice(&stored.input).map_err(|e| unreadable(&e))?,
         })
     }
 }

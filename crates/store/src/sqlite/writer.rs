@@ -70,10 +70,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(connection: Connection, options: &StoreOptions) -> std::io::Result<Self> {
+    pub(super) fn spawn(connection: Connection, options: StoreOptions) -> std::io::Result<Self> {
         let (sender, queue) = sync_channel(QUEUE_LEN_MAX);
         let (failed_sender, failed) = watch::channel(None);
-        let groups = Groups { connection, queue, failed: failed_sender, options: options.clone(), last_len: 1 };
+        let groups = Groups { connection, queue, failed: failed_sender, options, last_len: 1 };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || groups.run())?;
         Ok(Self {
             queue: Mutex::new(Some(sender)),

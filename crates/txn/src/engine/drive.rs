@@ -22,8 +22,8 @@ const ID_TRIES_MAX: usize = 3;
 const TIMEOUT_MARGIN: Duration = Duration::from_millis(250);
 
 /// Takes over a transaction as it stands in the journal.
-pub(super) async fn resume(shared: Arc<Shared>, stored: Stored) {
-    let live = shared.enter(stored.id.clone());
+pub(super) async fn resume(live: Live, stored: Stored) {
+    let shared = live.shared.clone();
     let parts = async {
         let definition = shared.definition(stored.definition).await?;
         Ok::<_, JournalError>((definition, read_state(&stored.state)?, read_history(&stored.history)?))

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mainstay_core::{Reason, TransactionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::options::INPUT_BYTES_MAX;
 use super::shared::Shared;
@@ -148,8 +149,12 @@ impl Handle {
 
     /// Waits until the transaction has come to an end, is stuck, or `timeout` is over, and returns what it is then.
     pub async fn wait(&self, id: &TransactionId, timeout: Duration) -> Result<Option<Record>, JournalError> {
+        let until = Instant::now() + timeout;
+        let mut recovered = self.shared.recovered.subscribe();
+        // Before that a transaction of an earlier process has no task yet that could say when it has ended.
+        let _ = timeout_at(until, recovered.wait_for(|r| *r)).await;
         if let Some(end) = self.shared.wait_for(id)
-            && let Ok(Ok(record)) = tokio::time::timeout(timeout, end).await
+            && let Ok(Ok(record)) = timeout_at(until, end).await
         {
             return Ok(Some(record));
         }

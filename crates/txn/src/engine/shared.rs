@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) bus: EventBus,
     /// No new calls.
     pub(super) stop: Shutdown,
+    /// Everything open has its task, or never will.
+    pub(super) recovered: watch::Sender<bool>,
     failed: watch::Sender<Option<JournalError>>,
     /// Transactions that have a task, and who waits for each.
     live: Mutex<BTreeMap<TransactionId, Vec<Waiter>>>,
@@ -73,6 +75,7 @@ impl Shared {
             clock,
             bus,
             stop: Shutdown::new(),
+            recovered: watch::Sender::new(false),
             failed,
             live: Mutex::default(),
             by_id: Mutex::default(),
@@ -121,7 +124,7 @@ impl Shared {
         }
         let text = self.journal.definition(id).await?;
         let text = text.ok_or_else(|| JournalError::Refused(format!("definition {} is not in the journal", id.0)))?;
-        let definition: Arc<Definition> = Arc::new(serde_json::from_str(&text).map_err(unreadable)?);
+        let definition: Arc<Definition> = Arc::new(serde_json::from_str(&text).map_err(|e| unreadable(&e))?);
         self.remember_definition(id, definition.clone());
         Ok(definition)
     }
