@@ -7,7 +7,7 @@ use mainstay_core::{Clock, Fault, FaultKind, LeaseId, Shutdown, Span, WallMs};
 use tokio::time::Instant;
 
 use crate::plan::{Action, PlannedFault};
-use crate::ports::{Injector, PortError};
+use crate::ports::{Injector, PORT_ANSWER_MAX, PortError, within};
 
 /// How long a fault is tried to be put in: Mainstay may be starting again.
 const INJECT_RETRY_MAX: Duration = Duration::from_secs(3);
@@ -84,7 +84,7 @@ pub(crate) async fn carry_out(context: FaultContext, at: usize, fault: PlannedFa
 }
 
 async fn kill_mainstay(context: &FaultContext, at: usize) {
-    match context.injector.kill_mainstay().await {
+    match within(PORT_ANSWER_MAX, context.injector.kill_mainstay()).await {
         Ok(when) => context.board.update(at, |r| {
             r.from = Some(when);
             r.until = Some(when);
@@ -121,7 +121,7 @@ async fn inject(context: &FaultContext, fault: &Fault) -> Result<(LeaseId, WallM
     let give_up = Instant::now() + INJECT_RETRY_MAX;
     loop {
         let from = context.clock.wall_ms();
-        match context.injector.inject(fault).await {
+        match within(PORT_ANSWER_MAX, context.injector.inject(fault)).await {
             Ok(lease) => return Ok((lease, from)),
             Err(e) if Instant::now() >= give_up || context.heal.is_cancelled() => return Err(e),
             Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
@@ -143,7 +143,7 @@ async fn keep(context: &FaultContext, lease: &LeaseId, end: Instant) -> bool {
             return false;
         }
         wake = Instant::now()
-            + match context.injector.renew(lease).await {
+            + match within(context.ttl / 3, context.injector.renew(lease)).await {
                 Ok(true) => context.ttl / 3,
                 Ok(false) => return true,
                 Err(_) => RETRY_PAUSE,
@@ -153,7 +153,7 @@ async fn keep(context: &FaultContext, lease: &LeaseId, end: Instant) -> bool {
 
 async fn clear(context: &FaultContext, lease: &LeaseId) {
     let give_up = Instant::now() + CLEAR_RETRY_MAX;
-    while context.injector.clear(lease).await.is_err() && Instant::now() < give_up {
+    while within(CLEAR_RETRY_MAX, context.injector.clear(lease)).await.is_err() && Instant::now() < give_up {
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use mainstay_core::{Fault, LeaseId, ReplicaId, WallMs};
 
@@ -15,6 +16,17 @@ pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, PortError>> +
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PortError(pub String);
+
+/// Longest wait for an answer of a port.
+pub(crate) const PORT_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Waits for `answer`, but not for ever.
+pub(crate) async fn within<T>(time_max: Duration, answer: PortFuture<'_, T>) -> Result<T, PortError> {
+    match tokio::time::timeout(time_max, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(PortError(format!("no answer within {} ms", time_max.as_millis()))),
+    }
+}
 
 /// What the system says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

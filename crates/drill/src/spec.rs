@@ -49,7 +49,7 @@ pub struct Spec {
     pub settle_max: Span,
     /// Time to live of each fault's lease. It is renewed at a third of it.
     pub lease_ttl: Span,
-    /// Fewest operations that must meet the faults, and each fault that lasts, before the drill says anything.
+    /// Fewest operations that must arrive under faults before the drill says anything.
     pub met_min: u64,
 }
 
@@ -123,7 +123,8 @@ pub struct Operation {
     pub share: u32,
     /// Part of the arrivals that repeat a recent request exactly, as a client does that is not sure.
     pub resend: Share,
-    /// The right answers, each with what it tells. Every other status is a wrong answer.
+    /// The right answers, each with what it tells. Every other status is a wrong answer, and so is every answer that
+    /// carries `mainstay-reason`: Mainstay made it because the request could not be carried out.
     pub answers: Vec<(u16, Meaning)>,
     /// A right answer after this is late, which users cannot tell from wrong.
     pub objective: Span,

@@ -113,7 +113,10 @@ pub(crate) fn judge(evidence: Evidence) -> Report {
     weigh_run(&evidence, &mut against);
     weigh_load(&evidence, &load, &faults, &mut against);
     let held = against.doubts.is_empty();
+    // What was lost comes before what was left over.
+    let rest = std::mem::take(&mut against.broken);
     weigh_invariants(&invariants, &mut against);
+    against.broken.extend(rest);
     weigh_expectations(&evidence.spec, &levels, &faults, &mut against);
     let (verdict, reasons) = sum_up(against, held, evidence.aborted || evidence.preflight.is_err());
 

@@ -69,16 +69,16 @@ fn spec() -> Spec {
         load: Load {
             rate: Rate::new(120.0).unwrap(),
             warm_up: Span(ms(100)),
-            duration: Span(ms(2200)),
+            duration: Span(ms(1600)),
             in_flight_max: 256,
             mix: vec![checkout],
         },
         faults: vec![
-            fault(500, None, Harm::Kill { service: payment(), replica: None }),
-            fault(800, Some(200), Harm::Freeze { service: "inventory".parse().unwrap(), replica: Some(2) }),
-            fault(1100, Some(200), edge),
-            fault(1400, None, Harm::KillMainstay),
-            fault(1700, Some(200), Harm::Down { service: payment() }),
+            fault(300, None, Harm::Kill { service: payment(), replica: None }),
+            fault(500, Some(200), Harm::Freeze { service: "inventory".parse().unwrap(), replica: Some(2) }),
+            fault(800, Some(200), edge),
+            fault(1100, None, Harm::KillMainstay),
+            fault(1300, Some(200), Harm::Down { service: payment() }),
         ],
         invariants: invariants(),
         windows: Windows { window: Span(ms(250)), hold: Span(ms(250)), ..Windows::default() },
@@ -291,7 +291,7 @@ async fn load_that_cannot_be_sent_proves_nothing() {
     narrow.load.rate = Rate::new(400.0).unwrap();
     narrow.faults = vec![TimedFault::new(
         ms(300),
-        Some(ms(1800)),
+        Some(ms(1200)),
         Harm::Freeze { service: "inventory".parse().unwrap(), replica: None },
     )];
     let report = check_inconclusive(Bug::None, narrow, "the load was not held").await;

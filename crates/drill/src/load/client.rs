@@ -8,7 +8,7 @@ use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::arrivals::Request;
 
@@ -17,6 +17,9 @@ const REPLY_LEN_MAX: usize = 1024 * 1024;
 
 /// Connections that wait for their next request.
 const IDLE_CONNECTIONS_MAX: usize = 256;
+
+/// Shorter than any server waits for the next request, so that no request runs into a connection being closed.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -57,8 +60,9 @@ impl Client {
         connector.set_connect_timeout(Some(CONNECT_MAX));
         let pool = Pool::builder(TokioExecutor::new())
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            // A request that was written once is never written again behind the drill's back.
-            .retry_canceled_requests(false)
+            .pool_idle_timeout(IDLE_MAX)
+            // The pool's own retry stays on: it repeats only what hyper gives back unwritten.
+            .pool_timer(TokioTimer::new())
             .build(connector);
         Ok(Self { base: uri, pool })
     }

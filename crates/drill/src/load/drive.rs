@@ -97,8 +97,10 @@ fn settle(op: &mut Op, operation: &Operation, reply: Reply, done: Duration) {
         Reply::Answer { status, body_hash, transaction, reason } => {
             op.status = Some(status.as_u16());
             op.reply = Some(body_hash);
+            // A 409 of a service refuses; a 409 of Mainstay (a key in flight) says nothing of the kind.
+            let by_service = reason.is_none();
             op.detail = reason.or(transaction);
-            let meaning = operation.answers.iter().find(|(right, _)| *right == status.as_u16());
+            let meaning = operation.answers.iter().find(|(right, _)| by_service && *right == status.as_u16());
             op.ending = match meaning {
                 Some((_, Meaning::Done)) => Ending::Done,
                 Some((_, Meaning::Accepted)) => Ending::Accepted,

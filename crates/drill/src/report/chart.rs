@@ -142,7 +142,7 @@ fn fault_spans(report: &Report, axis: &Axis) -> Markup {
                 (box_of("heal", until, whole))
                 (box_of("shade", at, until))
                 line class="edge" x1=(px(axis.x(at))) x2=(px(axis.x(at))) y1=(px(OK_Y - 8.0)) y2=(px(bottom)) {}
-                @let label = if room(at) > 7.0 * (fault.what.chars().count() as f64 + 3.0) {
+                @let label = if room(at) > 6.2 * (fault.what.chars().count() as f64 + 3.0) {
                     format!("{} {}", n + 1, fault.what)
                 } else {
                     (n + 1).to_string()

@@ -53,6 +53,29 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Columns of a terminal that the report fits.
+const COLUMNS_MAX: usize = 100;
+
+/// Breaks `text` between words; later lines begin with `indent` spaces.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut out = String::new();
+    let mut at = indent;
+    for word in text.split(' ') {
+        let len = word.chars().count();
+        if at > indent && at + 1 + len > COLUMNS_MAX {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            at = indent;
+        } else if at > indent {
+            out.push(' ');
+            at += 1;
+        }
+        out.push_str(word);
+        at += len;
+    }
+    out
+}
+
 pub(super) fn render(report: &Report, color: bool) -> String {
     let pen = Pen { color };
     let mut out = String::from("\n");
@@ -78,11 +101,11 @@ fn head(out: &mut String, pen: Pen, report: &Report) {
     let title = pen.paint(Ink::Bold, &plain(&format!("{} · {}", report.spec.app, report.spec.name)));
     let (duration, seed) = (words::ms(report.duration_ms as f64), report.spec.seed);
     line!(out, "  {badge}  {title}  {}", pen.paint(Ink::Dim, &format!("{duration} · seed {seed}")));
-    line!(out, "  {}", plain(&report.sentence()));
+    line!(out, "  {}", wrap(&plain(&report.sentence()), 2));
     if report.reasons.len() > 1 {
         for reason in &report.reasons {
             let (ink, mark) = if reason.verdict == Verdict::Fail { (Ink::Red, "✗") } else { (Ink::Yellow, "?") };
-            line!(out, "    {} {}", pen.paint(ink, mark), plain(&reason.text));
+            line!(out, "    {} {}", pen.paint(ink, mark), wrap(&plain(&reason.text), 6));
         }
     }
     line!(out);
@@ -101,7 +124,7 @@ fn levels(out: &mut String, pen: Pen, report: &Report) {
         let parts = [&levels.baseline, &levels.faults, &levels.after];
         parts.map(|level| words::maybe_ms(of(level))).join(" → ")
     };
-    let hint = pen.paint(Ink::Dim, "   before → under → after the faults");
+    let hint = pen.paint(Ink::Dim, "  before → under → after");
     line!(out, "{}p50 {}   p99 {}{hint}", label("users waited"), three(|l| l.p50_ms), three(|l| l.p99_ms));
     let unanswered = load.rejected + load.not_connected + load.unknown + load.unsent;
     line!(
@@ -192,7 +215,7 @@ fn invariants(out: &mut String, pen: Pen, report: &Report) {
 
 fn counterexample(out: &mut String, pen: Pen, outcome: &Outcome) {
     let Some(example) = &outcome.counterexample else { return };
-    line!(out, "      {}", pen.paint(Ink::Red, &plain(&example.what)));
+    line!(out, "      {}", pen.paint(Ink::Red, &wrap(&plain(&example.what), 6)));
     if let Some(transaction) = &example.transaction {
         line!(out, "      {}", pen.paint(Ink::Dim, &plain(&format!("transaction {transaction}"))));
     }

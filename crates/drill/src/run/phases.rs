@@ -15,6 +15,7 @@ use crate::history::{HistoryWriter, Ledger};
 use crate::invariant::FinalState;
 use crate::load::{Client, drive};
 use crate::plan::Plan;
+use crate::ports::{PORT_ANSWER_MAX, within};
 use crate::progress::{DrillPhase, Progress};
 use crate::report::Report;
 use crate::verdict::{Evidence, judge};
@@ -140,7 +141,7 @@ impl Run {
     async fn preflight_once(&self) -> Result<(Plan, Vec<ReplicaId>), String> {
         let spec = &self.drill.spec;
         self.client.answers().await.map_err(|e| format!("{} does not answer: {e}", self.drill.target))?;
-        let inspection = self.drill.injector.inspect().await.map_err(|e| e.0)?;
+        let inspection = within(PORT_ANSWER_MAX, self.drill.injector.inspect()).await.map_err(|e| e.0)?;
         if !inspection.leases.is_empty() {
             return Err(format!("faults of another drill are in force: {}", names(&inspection.leases)));
         }
@@ -153,7 +154,7 @@ impl Run {
     async fn fresh_round(&self) -> Result<u32, String> {
         for round in 1..=ROUNDS_MAX {
             let prefix = Plan::key_prefix_of(self.drill.spec.seed, round);
-            let state = self.drill.state.read(&prefix).await.map_err(|e| e.0)?;
+            let state = within(PORT_ANSWER_MAX, self.drill.state.read(&prefix)).await.map_err(|e| e.0)?;
             if !state.transactions.iter().any(|t| t.key.starts_with(&prefix)) {
                 return Ok(round);
             }
@@ -261,7 +262,7 @@ impl Run {
     async fn final_reads(&self, key_prefix: &str) -> Result<FinalState, String> {
         let give_up = Instant::now() + FINAL_READS_MAX;
         loop {
-            match self.drill.state.read(key_prefix).await {
+            match within(PORT_ANSWER_MAX, self.drill.state.read(key_prefix)).await {
                 Ok(state) => return Ok(state),
                 Err(e) if Instant::now() >= give_up => return Err(e.0),
                 Err(_) => tokio::time::sleep(LOOK_EVERY).await,
@@ -273,7 +274,7 @@ impl Run {
     async fn residue(&self) -> Result<Vec<LeaseId>, String> {
         let give_up = Instant::now() + self.drill.spec.lease_ttl.0 + Duration::from_secs(1);
         loop {
-            let found = self.drill.injector.inspect().await.map(|i| i.leases).map_err(|e| e.0);
+            let found = within(PORT_ANSWER_MAX, self.drill.injector.inspect()).await.map(|i| i.leases).map_err(|e| e.0);
             if matches!(&found, Ok(leases) if leases.is_empty()) || Instant::now() >= give_up {
                 return found;
             }

@@ -8,6 +8,7 @@ use super::Drill;
 use super::phases::LOOK_EVERY;
 use crate::history::Ledger;
 use crate::measure::Timeline;
+use crate::ports::{PORT_ANSWER_MAX, within};
 
 /// How the system stood after it had its time to heal.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,7 +49,7 @@ pub(super) async fn serve_well(
             // What is still in flight would only make the newest windows look emptier, not worse.
             settled.served_well = Some(timeline.stays_good(from, now, windows));
         }
-        if let Ok(inspection) = drill.injector.inspect().await {
+        if let Ok(inspection) = within(PORT_ANSWER_MAX, drill.injector.inspect()).await {
             settled.missing = ready.iter().filter(|r| !inspection.ready.contains(r)).cloned().collect();
         }
         let healed = settled.served_well == Some(true) && settled.missing.is_empty();
@@ -62,7 +63,7 @@ pub(super) async fn serve_well(
 /// Waits until no transaction is open, at most until `end`; at least one look is taken.
 pub(super) async fn finish_work(drill: &Drill, end: Instant) -> Option<u64> {
     loop {
-        let open = drill.state.open().await.ok();
+        let open = within(PORT_ANSWER_MAX, drill.state.open()).await.ok();
         if open == Some(0) || Instant::now() >= end {
             return open;
         }
