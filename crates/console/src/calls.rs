@@ -13,10 +13,10 @@ use crate::view::{EdgeView, View};
 const NODES_MAX: usize = 24;
 const EDGES_MAX: usize = 60;
 
-const NODE_WIDTH: f64 = 144.0;
+const NODE_WIDTH: f64 = 148.0;
 const NODE_HEIGHT: f64 = 48.0;
-const COLUMN: f64 = 250.0;
-const ROW: f64 = 72.0;
+const COLUMN: f64 = 300.0;
+const ROW: f64 = 108.0;
 
 pub(crate) fn calls(view: &View) -> Markup {
     let edges: Vec<&EdgeView> = view.edges.iter().take(EDGES_MAX).collect();

@@ -53,6 +53,20 @@ pub(crate) fn clock(at: WallMs) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// A count with its thousands apart: `1,048,121`.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let first = digits.len() % 3;
+    let mut out = digits[..first].to_owned();
+    for at in (first..digits.len()).step_by(3) {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        out.push_str(&digits[at..at + 3]);
+    }
+    out
+}
+
 /// `1 replica`, `2 replicas`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -72,6 +86,7 @@ mod tests {
             (("4.1".into(), "ms"), ("812".into(), "ms"), ("1.2".into(), "s"))
         );
         assert_eq!((span(4000), span(31_900), span(7_500_000)), ("4.0 s".into(), "31 s".into(), "2 h 5 min".into()));
+        assert_eq!((grouped(0), grouped(999), grouped(1_048_121)), ("0".into(), "999".into(), "1,048,121".into()));
         assert_eq!(clock(1_700_000_000_000), "22:13:20");
     }
 }

@@ -24,8 +24,8 @@ pub(crate) fn tiles(view: &View, story: &Story) -> Markup {
         (tile("p99 at the edge", &p99, unit, Level::Good, &spark(&view.p99_points, "warn")))
         @if let Some(transactions) = view.transactions {
             @let stuck = if transactions.stuck > 0 { Level::Bad } else { Level::Good };
-            (tile("Transactions open", &transactions.open.to_string(), "", stuck, &html! {
-                (transactions.committed) " committed · " (transactions.rolled_back) " rolled back · " (transactions.stuck) " stuck"
+            (tile("Transactions open", &format::grouped(transactions.open), "", stuck, &html! {
+                (format::grouped(transactions.committed)) " committed · " (format::grouped(transactions.rolled_back)) " rolled back · " (transactions.stuck) " stuck"
             }))
         }
         (last(view, story))

@@ -150,7 +150,7 @@ fn detail(story: &Story, service: &ServiceView, episode: Option<&Episode>) -> St
             sentences.push(format!("Done: {}.", episode.done.join("; ")));
         }
     }
-    if service.retries >= 0.05 {
+    if service.retries >= 0.05 && service.success.is_none_or(|success| success >= HURT_BELOW) {
         sentences.push(format!("{} retries/s keep failures from callers.", format::rate(service.retries)));
     }
     if service.replicas.iter().any(|replica| replica.state == ReplicaState::Failed) {

@@ -3,7 +3,7 @@
 //! Ending it must work from a panicking test too, so the end is synchronous: the session is deleted, which ends the
 //! browser, then the process group of the driver is killed.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
@@ -162,8 +162,18 @@ fn call(driver: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Re
         stream,
         "{method} {path} HTTP/1.1\r\nhost: {driver}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    // By its length: the driver keeps the connection open, whatever it was asked.
+    let mut reader = std::io::BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while reader.read_line(&mut line)? > 0 && line != "\r\n" {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        line.clear();
+    }
+    let mut answer = String::new();
+    reader.take(length).read_to_string(&mut answer)?;
+    Ok(answer)
 }
