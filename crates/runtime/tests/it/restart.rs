@@ -27,8 +27,10 @@ fn an_exit_takes_a_replica_out_of_rotation_and_starts_it_anew() {
     assert_eq!(new.last_exit.as_ref().unwrap().status, "signal 9, KILL");
     assert_eq!(new.last_exit.unwrap().log_tail, ["order-1 listens"]);
     assert_eq!(up.pid("order-2"), other, "one for one");
+    // A probe may have met it as it fell.
+    let story: Vec<String> = up.story("order-1").into_iter().filter(|word| !word.starts_with("failing")).collect();
     assert_eq!(
-        up.story("order-1"),
+        story,
         [
             "starting",
             "ready",
