@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Third-party crates that belong to one crate of ours, so that a heavy dependency stays in its room.
 const BELONGS_TO: &[(&str, &[&str])] = &[
     ("rusqlite", &["store", "shop"]),
-    ("serde-saphyr", &["config"]),
+    ("granit-parser", &["config"]),
     ("httparse", &["gateway"]),
     ("maud", &["console"]),
     ("prometheus-client", &["observe"]),
