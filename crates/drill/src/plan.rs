@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use mainstay_core::{FaultKind, ReplicaId, ServiceName};
+use mainstay_core::{FaultKind, ReplicaId, ServiceName, Span};
 
 use crate::load::Arrivals;
 use crate::spec::{Harm, Spec};
@@ -74,10 +74,19 @@ impl Plan {
     /// on the same state.
     pub fn make(spec: &Spec, ready: &[ReplicaId], round: u32) -> Result<Self, PlanError> {
         let mut rng = Rng::with_seed(spec.seed ^ TARGETS_SALT);
-        let mut faults = Vec::with_capacity(spec.faults.len());
+        let mut faults: Vec<PlannedFault> = Vec::with_capacity(spec.faults.len());
+        let mut hurt: Vec<(Span, ReplicaId)> = Vec::new();
         for fault in &spec.faults {
             let jitter = fault.jitter.0.mul_f64(rng.f64());
-            let action = choose(&fault.harm, ready, &mut rng)?;
+            // Two faults at one time that leave the choice to the seed hurt two replicas, while there are two.
+            let unhurt: Vec<ReplicaId> =
+                ready.iter().filter(|r| !hurt.contains(&(fault.at, (*r).clone()))).cloned().collect();
+            let free = |service: &ServiceName| unhurt.iter().any(|r| r.service == *service);
+            let from = if fault.harm.picks().is_some_and(free) { &unhurt } else { ready };
+            let action = choose(&fault.harm, from, &mut rng)?;
+            if let Action::Fault(kind) = &action {
+                hurt.extend(kind.replica().map(|r| (fault.at, r.clone())));
+            }
             faults.push(PlannedFault { at: fault.at.0 + jitter, lasts: fault.lasts.map(|l| l.0), action });
         }
         faults.sort_by_key(|f| f.at);
@@ -101,6 +110,16 @@ impl Plan {
             format!("{:.6} {} {} {} {body}", a.due.as_secs_f64(), a.request.key, a.request.method, a.request.path)
         };
         self.arrivals().take(count).map(line).collect()
+    }
+}
+
+impl Harm {
+    /// The service of which the seed picks a replica.
+    fn picks(&self) -> Option<&ServiceName> {
+        match self {
+            Harm::Kill { service, replica: None } | Harm::Freeze { service, replica: None } => Some(service),
+            _ => None,
+        }
     }
 }
 

@@ -60,10 +60,12 @@ impl Attribution<'_> {
         Duration::from_millis(wall.saturating_sub(self.started).max(0) as u64)
     }
 
-    /// Until when what happens is this fault's doing: the next fault's start, or the end of the load.
+    /// Until when what happens is this fault's doing: the next fault's start, or the end of the load. A fault that
+    /// starts within one window of this one cannot be told apart from it: the two are one hurt.
     fn horizon(&self, at: usize) -> Duration {
-        let from = self.faults[at].1.from;
-        let later = self.faults.iter().filter_map(|(_, r)| r.from).filter(|f| Some(*f) > from).min();
+        let apart = self.windows.window.0.as_millis() as WallMs;
+        let Some(from) = self.faults[at].1.from else { return self.ended };
+        let later = self.faults.iter().filter_map(|(_, r)| r.from).filter(|f| *f >= from + apart).min();
         later.map_or(self.ended, |f| self.offset(f))
     }
 }

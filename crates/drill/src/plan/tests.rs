@@ -15,7 +15,7 @@ fn spec(seed: u64) -> Spec {
     spec.load.mix[0].resend = mainstay_core::Share::percent(20);
     let mut kill =
         TimedFault::new(sample::secs(6.0), None, Harm::Kill { service: "payment".parse().unwrap(), replica: None });
-    kill.jitter = mainstay_core::Span(sample::secs(2.0));
+    kill.jitter = Span(sample::secs(2.0));
     spec.faults = vec![kill; 3];
     spec
 }
@@ -78,4 +78,19 @@ fn a_target_that_is_not_ready_is_refused() {
     assert_eq!(Plan::make(&spec, &ready(), 1).unwrap_err().to_string(), "kill: payment-9 is not ready");
     spec.faults[0].harm = Harm::Down { service: "shipping".parse().unwrap() };
     assert_eq!(Plan::make(&spec, &ready(), 1).unwrap_err().to_string(), "down: shipping is not ready");
+}
+
+#[test]
+fn faults_at_one_time_hurt_different_replicas() {
+    for seed in 0..20 {
+        let mut spec = spec(seed);
+        for fault in &mut spec.faults {
+            fault.jitter = Span(Duration::ZERO);
+        }
+        let plan = Plan::make(&spec, &ready(), 1).unwrap();
+        let hurt: BTreeSet<String> = plan.faults.iter().map(|f| f.action.to_string()).collect();
+        assert_eq!(hurt.len(), 3, "{hurt:?}");
+        spec.faults.push(spec.faults[0].clone());
+        assert!(Plan::make(&spec, &ready(), 1).is_ok(), "a fourth of three hurts one of them again");
+    }
 }

@@ -127,3 +127,11 @@ fn an_edge_fault_that_users_felt_is_missed_not_masked() {
     });
     assert_eq!(report.faults[2].detected, Detection::Missed);
 }
+
+#[test]
+fn faults_that_start_together_are_judged_together() {
+    let edge = crate::sample::fault(6.2, 1.0, crate::sample::edge(5));
+    let report = check(Verdict::Pass, "", |e| e.faults.insert(1, edge));
+    let recovered: Vec<Recovery> = report.faults[..2].iter().map(|f| f.recovered).collect();
+    assert_eq!(recovered, [Recovery::NoHarm; 2], "the first is not cut off by the second");
+}
