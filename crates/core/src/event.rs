@@ -108,8 +108,14 @@ pub enum EventKind {
     ReplicaExited { replica: ReplicaId, pid: u32, status: String },
     /// A restart is due.
     ReplicaRestarting { replica: ReplicaId, cause: Cause, attempt: u32, backoff_ms: u64 },
-    /// Too many restarts: it is left down, and a person must look.
-    ReplicaFailed { replica: ReplicaId, restarts: u32, within_ms: u64 },
+    /// Too many restarts, or it cannot be started at all (`restarts` is 0): it is left down, and a person must look.
+    ReplicaFailed {
+        replica: ReplicaId,
+        restarts: u32,
+        within_ms: u64,
+        #[serde(default)]
+        why: String,
+    },
     /// An orderly stop began.
     ReplicaStopping { replica: ReplicaId, cause: Cause },
     /// An orderly stop ended; `forced` says that KILL was needed.
@@ -247,8 +253,9 @@ impl fmt::Display for EventKind {
             K::ReplicaRestarting { replica, cause, attempt, backoff_ms } => {
                 write!(f, "{replica} restart #{attempt} in {} ({cause})", seconds(*backoff_ms))
             }
-            K::ReplicaFailed { replica, restarts, within_ms } => {
-                write!(f, "{replica} failed: {restarts} restarts within {}; left down", seconds(*within_ms))
+            K::ReplicaFailed { replica, restarts: 0, why, .. } => write!(f, "{replica} is left down: {why}"),
+            K::ReplicaFailed { replica, restarts, within_ms, why } => {
+                write!(f, "{replica} is left down after {restarts} restarts within {}: {why}", seconds(*within_ms))
             }
             K::ReplicaStopping { replica, cause } => write!(f, "{replica} stopping ({cause})"),
             K::ReplicaStopped { replica, forced: false } => write!(f, "{replica} stopped"),

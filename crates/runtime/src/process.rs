@@ -40,6 +40,9 @@ const OWNER_VARIABLE: &str = "MAINSTAY_OWNER";
 /// What cannot be taken over has this long to end.
 const STRAY_GRACE: Duration = Duration::from_secs(5);
 
+/// When they are looked for a second time.
+const STRAY_LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How the process driver works.
 #[derive(Debug, Clone)]
 pub struct ProcessOptions {
@@ -179,10 +182,9 @@ impl ProcessDriver {
 
     fn take_over(&self) -> Result<Vec<Running>, DriverError> {
         let found = orphans::find(&self.folders)?;
-        for stray in found.strays {
-            tracing::warn!(pid = stray.pid, "ending a process of ours that no record knows");
-            tokio::spawn(attend::end_stray(stray, STRAY_GRACE));
-        }
+        end_strays(found.strays);
+        let known = found.running.iter().map(|(record, _)| record.pid).collect();
+        tokio::spawn(look_again(self.folders.clone(), known));
         let mut running = Vec::new();
         for (record, process) in found.running {
             self.inner().ports.insert(record.replica.clone(), record.port);
@@ -191,6 +193,21 @@ impl ProcessDriver {
         }
         Ok(running)
     }
+}
+
+fn end_strays(strays: Vec<Process>) {
+    for stray in strays {
+        tracing::warn!(pid = stray.pid, "ending a process of ours that no record knows");
+        tokio::spawn(attend::end_stray(stray, STRAY_GRACE));
+    }
+}
+
+/// A Mainstay that is killed just between fork and exec leaves a process that shows its mark only a moment later.
+async fn look_again(folders: Arc<Folders>, known: BTreeSet<u32>) {
+    tokio::time::sleep(STRAY_LOOK_AGAIN).await;
+    let Some(us) = procfs::stat(std::process::id()) else { return };
+    let found = tokio::task::spawn_blocking(move || orphans::strays(&folders, &known, us.start_ticks)).await;
+    end_strays(found.ok().and_then(Result::ok).unwrap_or_default());
 }
 
 /// The state folder as every way to it ends: the mark of our processes.

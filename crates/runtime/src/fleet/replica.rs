@@ -303,11 +303,9 @@ impl Replica {
                 }
             }
             Decision::GiveUp { restarts } => {
-                let what = self.message.take().unwrap_or_else(|| format!("restarted for its {cause}"));
-                self.message = Some(format!(
-                    "given up after {restarts} restarts within {} s; last: {what}",
-                    self.spec.restart.within.as_secs()
-                ));
+                if self.message.is_none() {
+                    self.message = Some(format!("restarted for its {cause}"));
+                }
                 self.give_up(cx, restarts);
             }
         }
@@ -315,7 +313,13 @@ impl Replica {
 
     fn give_up(&mut self, cx: &mut Cx<'_>, restarts: u32) {
         let within_ms = self.spec.restart.within.as_millis() as u64;
-        cx.emit(EventKind::ReplicaFailed { replica: self.id.clone(), restarts, within_ms });
+        let why = self.message.clone().unwrap_or_default();
+        cx.emit(EventKind::ReplicaFailed { replica: self.id.clone(), restarts, within_ms, why });
+        if restarts > 0 {
+            let within = self.spec.restart.within.as_secs();
+            self.message =
+                self.message.take().map(|why| format!("given up after {restarts} restarts within {within} s: {why}"));
+        }
         // A release that does not even start keeps its place in the budget, so that it is not rolled out further.
         self.taken = self.taken.filter(|(why, _)| *why == Cause::Changed);
         self.enter(cx, Phase::Failed);

@@ -245,7 +245,7 @@ fn exits_are_answered_with_pauses_and_an_end() {
          unlucky a-1 => [a-1 restart #3 in 2.0 s (exit)]
          after 2000 => start a-1#4
          started a-1
-         exit a-1 => [a-1 ended (pid 100, exit status 1)], [a-1 failed: 3 restarts within 60.0 s; left down]
+         exit a-1 => [a-1 ended (pid 100, exit status 1)], [a-1 is left down after 3 restarts within 60.0 s: ended: exit status 1]
          after 100000 =>
          restart a-1 => [a-1 restart #4 in 0 ms (requested)], start a-1#5",
     );
@@ -256,7 +256,7 @@ fn what_cannot_be_started_is_left_down() {
     let at = check(
         "a b",
         "begin => start a-1#1, start b-1#1
-         missing a-1 => [a-1 failed: 0 restarts within 60.0 s; left down]
+         missing a-1 => [a-1 is left down: no program]
          started b-1 => …
          ready+ b-1 => [b-1 ready after 0 ms]",
     );
@@ -276,10 +276,7 @@ fn what_hangs_is_ended_with_little_grace() {
     // It was seen ready a second time before the verdict: nothing happens.
     check("a", &(up("a-1") + "live- a-1\nlive+ a-1 =>\nlive- a-1 => [a-1 fails its live probe: broken]"));
     // What even KILL does not end is left to a person, and nobody waits for it.
-    let at = check(
-        "a",
-        &(up("a-1") + "live- a-1\nlive- a-1\nhangs a-1 => [a-1 failed: 0 restarts within 60.0 s; left down]"),
-    );
+    let at = check("a", &(up("a-1") + "live- a-1\nlive- a-1\nhangs a-1 => [a-1 is left down: hangs in the kernel]"));
     assert_eq!(at.fleet.status()[0].replicas[0].message.as_deref(), Some("hangs in the kernel"));
 }
 
@@ -380,7 +377,7 @@ fn changed_replicas_are_replaced_one_by_one_and_a_surplus_is_stopped() {
         "a*2",
         "begin a-1#1~ a-2#1~ => …
          exit a-1 => [a-1 stopped], [a-1 restart #1 in 0 ms (changed)], start a-1#2
-         missing a-1 => [a-1 failed: 0 restarts within 60.0 s; left down]
+         missing a-1 => [a-1 is left down: no program]
          after 600000 =>",
     );
 }

@@ -43,14 +43,18 @@ pub(super) fn find(folders: &Folders) -> Result<Found, DriverError> {
         }
     }
     let known: BTreeSet<u32> = running.iter().map(|(record, _)| record.pid).collect();
-    let mut strays = Vec::new();
-    for stat in procfs::all() {
-        let leads = stat.session == stat.pid && stat.runs() && stat.pid != std::process::id();
-        if leads && !known.contains(&stat.pid) && is_ours(folders, stat.pid) {
-            strays.extend(Process::hold(stat.pid, stat.start_ticks).map_err(failed)?);
-        }
-    }
+    let strays = strays(folders, &known, u64::MAX).map_err(failed)?;
     Ok(Found { running, strays })
+}
+
+/// Processes of ours that nobody knows, started before that time of the machine.
+pub(super) fn strays(folders: &Folders, known: &BTreeSet<u32>, before_ticks: u64) -> std::io::Result<Vec<Process>> {
+    let is_stray = |stat: &procfs::Stat| {
+        let leads = stat.session == stat.pid && stat.runs() && stat.pid != std::process::id();
+        leads && stat.start_ticks < before_ticks && !known.contains(&stat.pid) && is_ours(folders, stat.pid)
+    };
+    let held = procfs::all().into_iter().filter(is_stray).map(|stat| Process::hold(stat.pid, stat.start_ticks));
+    held.filter_map(std::io::Result::transpose).collect()
 }
 
 fn is_ours(folders: &Folders, pid: u32) -> bool {

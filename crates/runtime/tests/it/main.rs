@@ -4,6 +4,7 @@
 
 mod adopt;
 mod faults;
+mod killed;
 mod restart;
 mod start;
 mod stop;

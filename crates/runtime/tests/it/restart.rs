@@ -54,7 +54,7 @@ fn a_crash_loop_ends_and_says_why() {
     up.wait_ready(&["order-1"]);
     let status = up.replica("broken-1");
     assert_eq!(status.restarts, 2);
-    assert_eq!(status.message.as_deref(), Some("given up after 2 restarts within 60 s; last: ended: exit status 7"));
+    assert_eq!(status.message.as_deref(), Some("given up after 2 restarts within 60 s: ended: exit status 7"));
     let last = status.last_exit.unwrap();
     assert_eq!(last.status, "exit status 7");
     assert_eq!(last.log_tail, ["cannot open the database"; 3]);
