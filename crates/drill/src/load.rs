@@ -12,3 +12,6 @@ pub(crate) use arrivals::{Arrival, Arrivals};
 pub(crate) use client::Client;
 pub use client::TargetError;
 pub(crate) use drive::{LATE_MS_MIN, drive};
+
+#[cfg(test)]
+mod tests;
