@@ -41,7 +41,8 @@ pub(crate) fn calls(view: &View) -> Markup {
                         @let (x1, bend) = (x1 + NODE_WIDTH, (x2 - x1 - NODE_WIDTH) / 2.0);
                         path class={ "edge " (health(edge).class()) } stroke-width=(format!("{:.1}", 1.5 + 3.5 * edge.rate / busiest))
                             d=(format!("M{x1:.0} {y1:.0}C{:.0} {y1:.0} {:.0} {y2:.0} {x2:.0} {y2:.0}", x1 + bend, x2 - bend)) {}
-                        text class="label" x=(format!("{:.0}", x1 + bend)) y=(format!("{:.0}", (y1 + y2) / 2.0 - 6.0)) { (label(edge)) }
+                        @let (lx, ly) = label_at((x1, y1), (x2, y2));
+                        text class="label" x=(format!("{lx:.0}")) y=(format!("{ly:.0}")) { (label(edge)) }
                     }
                 }
                 @for name in places.keys() {
@@ -67,6 +68,12 @@ fn node(view: &View, name: &str, x: f64, y: f64) -> Markup {
             text class="sub" x="30" y="37" { (note) }
         }
     }
+}
+
+/// Where the line arrives it is level, so there the label is clear of it: above, or below when the line comes from above.
+fn label_at((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> (f64, f64) {
+    let below = y2 > y1 + 1.0;
+    ((x1 + x2) / 2.0 + if (y2 - y1).abs() > 1.0 { 18.0 } else { 0.0 }, if below { y2 + 18.0 } else { y2 - 9.0 })
 }
 
 fn short(name: &str) -> String {

@@ -6,7 +6,7 @@ use crate::episode::Story;
 use crate::format;
 use crate::spark::spark;
 use crate::verdict::Level;
-use crate::view::View;
+use crate::view::{ReplicaState, View};
 
 pub(crate) fn tiles(view: &View, story: &Story) -> Markup {
     let availability = view.availability.map(format::percent);
@@ -34,7 +34,13 @@ pub(crate) fn tiles(view: &View, story: &Story) -> Markup {
 
 /// How the last trouble went: what every other tile cannot say.
 fn last(view: &View, story: &Story) -> Markup {
-    if let Some(open) = story.open.values().min_by_key(|episode| episode.from) {
+    // A probe may have failed once and passed since, which no event says: a replica that is ready is no incident.
+    let ready = |name: &str| {
+        let mut replicas = view.services.iter().flat_map(|service| &service.replicas);
+        replicas.any(|replica| replica.name == name && replica.state == ReplicaState::Ready)
+    };
+    let open = story.open.values().filter(|episode| !ready(&episode.replica.to_string()));
+    if let Some(open) = open.min_by_key(|episode| episode.from) {
         let note = html! { "open · " (open.replica.to_string()) };
         return tile("Incident", &format::span(view.now - open.from), "", Level::Warn, &note);
     }

@@ -156,10 +156,12 @@ fn detail(story: &Story, service: &ServiceView, episode: Option<&Episode>) -> St
     if service.replicas.iter().any(|replica| replica.state == ReplicaState::Failed) {
         sentences.push(format!("It is left down after too many restarts. Look at: mainstay logs {}", service.name));
     }
-    for event in story.faults.values().take(1) {
-        if let EventKind::FaultInjected { fault, .. } = &event.kind {
-            sentences.push(format!("A drill does this on purpose: {fault}."));
-        }
+    let here = |event: &&Arc<Event>| event.kind.service().is_some_and(|hurt| hurt.as_str() == service.name);
+    let (ours, other) = (story.faults.values().find(here), story.faults.values().next());
+    if let Some(EventKind::FaultInjected { fault, .. }) = ours.map(|event| &event.kind) {
+        sentences.push(format!("A drill does this on purpose: {fault}."));
+    } else if let Some(EventKind::FaultInjected { fault, .. }) = other.map(|event| &event.kind) {
+        sentences.push(format!("A drill runs: {fault}."));
     }
     if sentences.is_empty() {
         sentences.push(format!("See: mainstay events --service {}", service.name));
