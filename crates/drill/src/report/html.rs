@@ -33,10 +33,9 @@ pub(super) fn render(report: &Report) -> String {
                         (sections::faults(report))
                     }
                     div.two {
-                        (sections::invariants(report))
-                        (sections::events(report))
+                        div.stack { (sections::invariants(report)) (sections::load(report)) }
+                        div.stack { (sections::events(report)) (sections::again(report)) }
                     }
-                    (sections::load(report))
                     footer { "Computed from what the clients saw, what the services hold, and Mainstay's events." }
                 }
             }

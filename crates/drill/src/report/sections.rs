@@ -216,7 +216,7 @@ fn event_line(event: &EventReport, others: usize) -> Markup {
     }
 }
 
-/// The load, the seed, the command that repeats it.
+/// The load and the seed.
 pub(super) fn load(report: &Report) -> Markup {
     let (load, spec) = (&report.load, &report.spec);
     let rows = [
@@ -233,25 +233,29 @@ pub(super) fn load(report: &Report) -> Markup {
         ("Seed", spec.seed.to_string()),
     ];
     html! {
-        div.two {
-            section {
-                h2 { "Load" }
-                dl { @for (term, text) in rows { dt { (term) } dd { (text) } } }
+        section {
+            h2 { "Load" }
+            dl { @for (term, text) in rows { dt { (term) } dd { (text) } } }
+        }
+    }
+}
+
+/// The command that repeats it, and what the users did.
+pub(super) fn again(report: &Report) -> Markup {
+    html! {
+        section {
+            h2 { "Run it again" }
+            pre { code { (report.spec.replay) } }
+            p.muted {
+                "The seed fixes arrivals, keys, targets and fault times. "
+                code { "history.jsonl" } " has what every client did and saw, " code { "report.json" } " all of this."
             }
-            section {
-                h2 { "Run it again" }
-                pre { code { (spec.replay) } }
-                p.muted {
-                    "The seed fixes arrivals, keys, targets and fault times. "
-                    code { "history.jsonl" } " has what every client did and saw, " code { "report.json" } " all of this."
-                }
-                h2 style="margin-top:14px" { "Mix" }
-                @for operation in &spec.load.mix {
-                    div {
-                        span.what { (operation.name) } " " code.muted { (operation.method) " " (operation.path) }
-                        div.muted { "share " (operation.share) " · good within " (operation.objective)
-                            " · given up after " (operation.timeout) }
-                    }
+            h2 style="margin-top:14px" { "Mix" }
+            @for operation in &report.spec.load.mix {
+                div {
+                    span.what { (operation.name) } " " code.muted { (operation.method) " " (operation.path) }
+                    div.muted { "share " (operation.share) " · good within " (operation.objective)
+                        " · given up after " (operation.timeout) }
                 }
             }
         }
