@@ -83,8 +83,8 @@ pub struct Report {
     pub events: Vec<EventReport>,
     /// Events that name a target which no fault explains.
     pub false_detections: u64,
-    /// Faults that were left in the system; none when all is well.
-    pub residue: Vec<String>,
+    /// Faults that were left in the system: an empty list when all is well, none when nobody knows.
+    pub residue: Option<Vec<String>>,
     /// The service level every [`crate::SERIES_STEP`].
     pub series: Vec<Sample>,
 }

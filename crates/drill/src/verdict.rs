@@ -62,7 +62,7 @@ impl Evidence {
             events_dropped: 0,
             settled: Settled::unknown(),
             final_state: Err(why),
-            residue: Ok(Vec::new()),
+            residue: Err("nothing was put in".into()),
             history_error: None,
             phases: Vec::new(),
         }
@@ -134,7 +134,7 @@ pub(crate) fn judge(evidence: Evidence) -> Report {
         invariants,
         events: evidence.events.iter().map(|e| event_report(&attribution, e)).collect(),
         false_detections: attribution.false_detections(),
-        residue: evidence.residue.as_ref().map_or(Vec::new(), |r| r.iter().map(|l| l.0.clone()).collect()),
+        residue: evidence.residue.as_ref().ok().map(|r| r.iter().map(|l| l.0.clone()).collect()),
         series: series(&evidence.history, evidence.ended),
         spec: evidence.spec,
     }

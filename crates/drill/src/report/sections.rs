@@ -49,8 +49,10 @@ pub(super) fn tiles(report: &Report) -> Markup {
 }
 
 fn residue(report: &Report) -> String {
-    let left = report.residue.len() as u64;
-    if left == 0 { "residue: none".into() } else { format!("residue: {}", words::things(left, "fault")) }
+    match report.residue.as_ref().map(Vec::len) {
+        Some(left) if left > 0 => format!("residue: {}", words::things(left as u64, "fault")),
+        _ => format!("residue: {}", words::residue(report)),
+    }
 }
 
 fn slowest(title: &str, found: Option<(u64, &FaultReport)>, otherwise: &str) -> Markup {
@@ -132,11 +134,12 @@ pub(super) fn invariants(report: &Report) -> Markup {
             @for outcome in &report.invariants { (invariant(outcome)) }
             @if report.invariants.is_empty() { p.muted { "None was asked for." } }
             div.inv {
-                @if report.residue.is_empty() { span.green { "✓" } } @else { span.red { "✗" } }
-                div { b { "residue" } " " span.muted {
-                    @if report.residue.is_empty() { "no fault was left in the system" }
-                    @else { (report.residue.join(", ")) }
-                } }
+                @match report.residue.as_ref().map(|left| left.is_empty()) {
+                    Some(true) => span.green { "✓" },
+                    Some(false) => span.red { "✗" },
+                    None => span.amber { "?" },
+                }
+                div { b { "residue" } div.muted { (words::residue(report)) } }
             }
         }
     }

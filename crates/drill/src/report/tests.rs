@@ -108,7 +108,8 @@ fn nothing_that_is_put_in_steers_the_terminal() {
 fn a_report_of_nothing_is_a_report() {
     let nothing = judge(Evidence::nothing(&crate::sample::spec(), 0, "preflight: nobody answers".into()));
     keep("nothing", &nothing);
-    assert_eq!(nothing.exit_code(), 2);
+    assert_eq!((nothing.exit_code(), &nothing.residue), (2, &None), "nobody looked, so nobody knows");
+    assert!(nothing.html().contains("not known"));
     check_well_formed(&nothing.html());
     assert!(nothing.text(false).contains("Nothing is proved: preflight: nobody answers"));
 }

@@ -207,7 +207,7 @@ fn invariants(out: &mut String, pen: Pen, report: &Report) {
         counterexample(out, pen, outcome);
     }
     if !report.invariants.is_empty() {
-        let residue = if report.residue.is_empty() { "none".into() } else { plain(&report.residue.join(", ")) };
+        let residue = plain(&words::residue(report));
         line!(out, "  {} {}  {residue}", pen.paint(Ink::Dim, "·"), pen.cell(None, "residue", width, false));
         line!(out);
     }

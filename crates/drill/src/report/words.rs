@@ -101,6 +101,15 @@ impl Outcome {
     }
 }
 
+/// `none`, the names of the faults that are left, or that nobody knows.
+pub(super) fn residue(report: &Report) -> String {
+    match &report.residue {
+        None => "not known".into(),
+        Some(left) if left.is_empty() => "none".into(),
+        Some(left) => left.join(", "),
+    }
+}
+
 /// The slowest detection; none when no fault was detected by an event.
 pub(super) fn slowest_detection(faults: &[FaultReport]) -> Option<(u64, &FaultReport)> {
     let after = |f: &FaultReport| if let Detection::After(ms) = f.detected { Some(ms) } else { None };
