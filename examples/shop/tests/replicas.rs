@@ -128,3 +128,24 @@ async fn the_books_balance_at_every_moment_under_random_operations() {
         assert_ne!(audit["effects"]["reservations"], Value::Object(Default::default()));
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_was_stopped_inside_a_commit_holds_up_writes_but_neither_reads_nor_health() {
+    let data = tempfile::tempdir().unwrap();
+    let inventory = start(config(Service::Inventory, data.path())).await;
+    // What a frozen replica looks like to the others.
+    let frozen = rusqlite::Connection::open(data.path().join("inventory.db")).unwrap();
+    frozen.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = checkout("o1", "tea", 2, "c", 5);
+    let write = inventory.post("/reservations", "k1", &body);
+    let reads = async {
+        for path in ["/health", "/live", "/stock/tea", "/audit"] {
+            assert_eq!(inventory.get(path).await.0, StatusCode::OK, "{path}");
+        }
+    };
+    let (refused, ()) = tokio::join!(write, reads);
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    drop(frozen);
+    assert_eq!(inventory.post("/reservations", "k1", &body).await.0, StatusCode::OK);
+    assert_eq!(inventory.totals().await["reserved"], 2);
+}
