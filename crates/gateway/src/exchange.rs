@@ -88,10 +88,9 @@ impl<N: Net> Try<N> {
             _ => Failure::None,
         };
         let mut load = self.peer.load.get();
+        load.observe(moment, took);
         if failure == Failure::Status {
-            load.fail(moment, retry_after);
-        } else {
-            load.observe(moment, took);
+            load.fail(moment, retry_after.unwrap_or(self.upstream.policy.balancer.failure_penalty));
         }
         self.peer.load.set(load);
         self.peer.counters.answered(status);
@@ -101,8 +100,11 @@ impl<N: Net> Try<N> {
 
     /// It broke before its answer was whole.
     pub(crate) fn failed(&mut self, reason: Reason) {
+        let now = Instant::now();
+        let moment = self.shard.moment(now);
         let mut load = self.peer.load.get();
-        load.fail(self.shard.moment(Instant::now()), None);
+        load.observe(moment, now.saturating_duration_since(self.begun));
+        load.fail(moment, self.upstream.policy.balancer.failure_penalty);
         self.peer.load.set(load);
         self.peer.counters.failed(reason);
         self.judge(Failure::Local);

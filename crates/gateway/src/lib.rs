@@ -46,8 +46,8 @@ pub use handle::{FAULTS_MAX, Handle, InjectError};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use options::{Limits, Options, OptionsError};
 pub use snapshot::{
-    Budget, EdgeFault, Ejection, LOCAL_BODY_BYTES_MAX, Listener, ListenerId, LocalFuture, LocalHandler, LocalRequest,
-    LocalResponse, Retries, RoutePolicy, RouteSpec, Snapshot, Target, Timeouts, UpstreamPolicy,
+    Balancer, Budget, EdgeFault, Ejection, LOCAL_BODY_BYTES_MAX, Listener, ListenerId, LocalFuture, LocalHandler,
+    LocalRequest, LocalResponse, Retries, RoutePolicy, RouteSpec, Snapshot, Target, Timeouts, UpstreamPolicy,
 };
 pub use stats::{
     Attempts, Histogram, LATENCY_BUCKETS, LATENCY_BUCKETS_US, Outcomes, ReplicaStats, ServiceStats, Stats,

@@ -150,6 +150,22 @@ pub struct UpstreamPolicy {
     pub budget: Budget,
     /// Which endpoints are left alone for a while.
     pub ejection: Ejection,
+    /// Which endpoint is asked.
+    pub balancer: Balancer,
+}
+
+/// Which endpoint is asked: the better of two, by response time and requests in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balancer {
+    /// A failure counts as an answer that took this long, so that failing fast attracts no traffic. With zero only
+    /// ejection keeps traffic away from an endpoint that fails fast: for proofs that ejection matters.
+    pub failure_penalty: Duration,
+}
+
+impl Default for Balancer {
+    fn default() -> Self {
+        Self { failure_penalty: Duration::from_secs(5) }
+    }
 }
 
 /// How long what may take.

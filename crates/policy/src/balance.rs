@@ -16,8 +16,6 @@ use crate::Moment;
 const DECAY: Duration = Duration::from_secs(10);
 /// What is assumed of an endpoint that nobody knows.
 const UNKNOWN: Duration = Duration::from_secs(1);
-/// What a failure counts as, at least.
-const FAILURE: Duration = Duration::from_secs(5);
 /// What a failure counts as, at most.
 const FAILURE_MAX: Duration = Duration::from_secs(300);
 
@@ -46,10 +44,10 @@ impl PeakEwma {
         self.at = self.at.max(now);
     }
 
-    /// A call failed, and the other side asked to be left alone for `retry_after`, if it said so.
-    pub fn fail(&mut self, now: Moment, retry_after: Option<Duration>) {
-        let penalty = retry_after.unwrap_or(FAILURE).clamp(FAILURE, FAILURE_MAX);
-        self.nanos = self.nanos.max(penalty.as_nanos() as f64);
+    /// A call failed and counts as if it had taken `penalty`: five seconds, or as long as the other side asked to be
+    /// left alone.
+    pub fn fail(&mut self, now: Moment, penalty: Duration) {
+        self.nanos = self.nanos.max(penalty.min(FAILURE_MAX).as_nanos() as f64);
         self.at = self.at.max(now);
     }
 
@@ -137,10 +135,10 @@ mod tests {
         let now = Duration::from_secs(20);
         good.observe(now, 50 * MS);
         bad.observe(now, MS);
-        bad.fail(now, None);
+        bad.fail(now, Duration::from_secs(5));
         assert!(bad.load(now, 0) > good.load(now, 20));
         // A long Retry-After weighs more, within reason.
-        bad.fail(now, Some(Duration::from_secs(1_000_000)));
+        bad.fail(now, Duration::from_secs(1_000_000));
         assert_eq!(bad.rtt(now), FAILURE_MAX);
         // In the end it is forgiven.
         assert!(bad.load(now + Duration::from_secs(200), 0) < good.load(now, 0));

@@ -109,13 +109,14 @@ impl RetryBudget {
     }
 
     /// The retry has ended.
-    pub fn settle(&mut self, permit: RetryPermit, now: Moment) {
-        let RetryPermit { second: _ } = permit;
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up")]
+    pub fn settle(&mut self, _permit: RetryPermit, now: Moment) {
         self.retrying = self.retrying.saturating_sub(1);
         self.turn(now);
     }
 
     /// The retry has ended, and not a byte of it was sent: its token comes back.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up")]
     pub fn refund(&mut self, permit: RetryPermit, now: Moment) {
         self.retrying = self.retrying.saturating_sub(1);
         self.turn(now);

@@ -37,7 +37,7 @@ fn rows_are_counted_apart_and_ended_by_a_success() {
     // A failure of our own side does not end the row of bad answers.
     assert!(matches!(see(&[Local, Status])[..], [Change::Ejected { failures: 5, .. }]));
 
-    let (mut outlier, mut rng) = super::tests::outlier(2);
+    let (mut outlier, mut rng) = two();
     let mut see =
         |failures: &[Failure]| failures.iter().filter_map(|f| outlier.observe(S, &0, *f, None, &mut rng)).count();
     assert_eq!(see(&[Local, Local, Local, Local, Busy, Local, Local, Local, Local]), 0);
@@ -143,4 +143,8 @@ proptest! {
             prop_assert!(outlier.admission(now, &key) != Admission::Out);
         }
     }
+}
+
+fn two() -> (Outlier<u32>, fastrand::Rng) {
+    outlier(2)
 }
