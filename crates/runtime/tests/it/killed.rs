@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::world::{World, state_of, wait_for};
@@ -10,14 +9,13 @@ use crate::world::{World, state_of, wait_for};
 const ROUNDS: usize = 25;
 const REPLICAS: [&str; 4] = ["inventory-1", "order-1", "order-2", "payment-1"];
 
-#[expect(clippy::disallowed_types, reason = "what is tested is a process of its own that dies")]
-struct Killed(Child);
+struct Killed(std::process::Child);
 
 impl Killed {
     #[expect(clippy::disallowed_types, reason = "what is tested is a process of its own that dies")]
     fn start(dir: &Path) -> Self {
         let program = env!("CARGO_BIN_EXE_mainstay-runtime-test-service");
-        Self(Command::new(program).arg("supervise").arg(dir).spawn().unwrap())
+        Self(std::process::Command::new(program).arg("supervise").arg(dir).spawn().unwrap())
     }
 }
 
