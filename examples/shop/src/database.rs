@@ -5,6 +5,7 @@
 //! Each write is its own `BEGIN IMMEDIATE` transaction and is on the disk (`synchronous=FULL`) before it is acknowledged.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -17,6 +18,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often opening is tried again while another replica creates the file.
 const OPEN_TRIES_MAX: u32 = 50;
 const OPEN_TRY_PAUSE: Duration = Duration::from_millis(50);
+/// Says in the file that it is filled.
+const SCHEMA_VERSION: i32 = 1;
 
 /// Why the database gave no answer. The effect did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +51,20 @@ pub(crate) struct Database {
 pub(crate) type OpenError = (PathBuf, DatabaseError);
 
 impl Database {
-    /// Opens `<folder>/<name>.db` and prepares it by `setup`, which must be repeatable: every replica runs it at every start.
+    /// Opens `<folder>/<name>.db`; the replica that finds it new fills it by `setup`.
     pub(crate) async fn open(
         folder: &Path,
         name: &str,
-        setup: impl Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+        setup: impl Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + Sync + 'static,
     ) -> Result<Database, OpenError> {
         let path = folder.join(format!("{name}.db"));
         std::fs::create_dir_all(folder).map_err(|error| (path.clone(), error.into()))?;
+        let setup = Arc::new(setup);
         let mut tries = 0;
         let (writer, reader) = loop {
-            match open_pair(&path, &setup) {
+            let (file, setup) = (path.clone(), setup.clone());
+            let opened = tokio::task::spawn_blocking(move || open_pair(&file, &*setup)).await;
+            match opened.map_err(|_| (path.clone(), DatabaseError::Gone))? {
                 Ok(pair) => break pair,
                 // Turning the journal to WAL does not wait for other replicas that do the same.
                 Err(error) if is_busy(&error) && tries < OPEN_TRIES_MAX => {
@@ -124,10 +130,18 @@ fn open_pair(
         connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(connection)
     };
+    let version =
+        |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
     let mut writer = open()?;
-    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    setup(&transaction)?;
-    transaction.commit()?;
+    // Only a new file needs the write lock, so that a replica can start while another sits on it.
+    if version(&writer)? != SCHEMA_VERSION {
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if version(&transaction)? != SCHEMA_VERSION {
+            setup(&transaction)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        transaction.commit()?;
+    }
     let reader = open()?;
     reader.pragma_update(None, "query_only", true)?;
     Ok((writer, reader))

@@ -133,12 +133,16 @@ async fn the_books_balance_at_every_moment_under_random_operations() {
 async fn a_replica_that_was_stopped_inside_a_commit_holds_up_writes_but_neither_reads_nor_health() {
     let data = tempfile::tempdir().unwrap();
     let inventory = start(config(Service::Inventory, data.path())).await;
+    assert_eq!(inventory.get("/health").await.0, StatusCode::OK);
     // What a frozen replica looks like to the others.
     let frozen = rusqlite::Connection::open(data.path().join("inventory.db")).unwrap();
     frozen.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = checkout("o1", "tea", 2, "c", 5);
     let write = inventory.post("/reservations", "k1", &body);
     let reads = async {
+        // One that starts now does not wait for the lock either.
+        let another = start(config(Service::Inventory, data.path())).await;
+        assert_eq!(another.get("/health").await.0, StatusCode::OK);
         for path in ["/health", "/live", "/stock/tea", "/audit"] {
             assert_eq!(inventory.get(path).await.0, StatusCode::OK, "{path}");
         }

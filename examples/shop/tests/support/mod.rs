@@ -1,6 +1,6 @@
 //! Services in this process on free ports, and a client for them.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a helper of tests fails the test and says why")]
 
 use std::path::Path;
 
@@ -40,9 +40,14 @@ pub(crate) async fn start(config: Config) -> Replica {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(mainstay_shop::serve(config, listener, async move {
-        let _ = stopped.await;
-    }));
+    tokio::spawn(async move {
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        if let Err(error) = mainstay_shop::serve(config, listener, shutdown).await {
+            eprintln!("the replica ended: {error}");
+        }
+    });
     Replica::at(url, stop)
 }
 
