@@ -1,6 +1,6 @@
 //! Supervision: start, probe, restart, adopt and stop replicas; the process driver.
 //!
-//! What to do is decided in [`fleet`], a pure machine: (state, input) → (state, commands), with time as an argument.
+//! What to do is decided in `fleet`, a pure machine: (state, input) → (state, commands), with time as an argument.
 //! [`Supervisor`] is the shell around it: one task that feeds the machine with exits, probe results, timers and requests,
 //! and carries its commands out through a [`Driver`]. The rest of Mainstay sees a [`Handle`]: endpoints to route to,
 //! status to show, faults to inject.

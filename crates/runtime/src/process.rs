@@ -183,7 +183,7 @@ impl ProcessDriver {
     fn take_over(&self) -> Result<Vec<Running>, DriverError> {
         let found = orphans::find(&self.folders)?;
         end_strays(found.strays);
-        let known = found.running.iter().map(|(record, _)| record.pid).collect();
+        let known = found.running.iter().map(|(record, _)| record.replica.to_string()).collect();
         tokio::spawn(look_again(self.folders.clone(), known));
         let mut running = Vec::new();
         for (record, process) in found.running {
@@ -203,7 +203,7 @@ fn end_strays(strays: Vec<Process>) {
 }
 
 /// A Mainstay that is killed just between fork and exec leaves a process that shows its mark only a moment later.
-async fn look_again(folders: Arc<Folders>, known: BTreeSet<u32>) {
+async fn look_again(folders: Arc<Folders>, known: BTreeSet<String>) {
     tokio::time::sleep(STRAY_LOOK_AGAIN).await;
     let Some(us) = procfs::stat(std::process::id()) else { return };
     let found = tokio::task::spawn_blocking(move || orphans::strays(&folders, &known, us.start_ticks)).await;

@@ -35,30 +35,34 @@ pub(super) fn find(folders: &Folders) -> Result<Found, DriverError> {
             None => {
                 if record.boot_id == boot_id {
                     let replica = record.replica.to_string();
-                    let ours = |pid| is_ours(folders, pid) && procfs::has_variable(pid, REPLICA_VARIABLE, &replica);
+                    let ours = |pid| {
+                        is_ours(folders, pid) && procfs::variable(pid, REPLICA_VARIABLE).as_ref() == Some(&replica)
+                    };
                     kill_descendants(record.pid, record.start_ticks, ours);
                 }
                 records::forget(&folders.records, &record);
             }
         }
     }
-    let known: BTreeSet<u32> = running.iter().map(|(record, _)| record.pid).collect();
+    let known: BTreeSet<String> = running.iter().map(|(record, _)| record.replica.to_string()).collect();
     let strays = strays(folders, &known, u64::MAX).map_err(failed)?;
     Ok(Found { running, strays })
 }
 
-/// Processes of ours that nobody knows, started before that time of the machine.
-pub(super) fn strays(folders: &Folders, known: &BTreeSet<u32>, before_ticks: u64) -> std::io::Result<Vec<Process>> {
+/// Processes of ours that nobody knows, started before that time of the machine. What bears the name of a known replica
+/// was made by that replica: some begin a session for each of their children, as PostgreSQL does.
+pub(super) fn strays(folders: &Folders, known: &BTreeSet<String>, before_ticks: u64) -> std::io::Result<Vec<Process>> {
+    let unknown = |pid| procfs::variable(pid, REPLICA_VARIABLE).is_some_and(|replica| !known.contains(&replica));
     let is_stray = |stat: &procfs::Stat| {
         let leads = stat.session == stat.pid && stat.runs() && stat.pid != std::process::id();
-        leads && stat.start_ticks < before_ticks && !known.contains(&stat.pid) && is_ours(folders, stat.pid)
+        leads && stat.start_ticks < before_ticks && is_ours(folders, stat.pid) && unknown(stat.pid)
     };
     let held = procfs::all().into_iter().filter(is_stray).map(|stat| Process::hold(stat.pid, stat.start_ticks));
     held.filter_map(std::io::Result::transpose).collect()
 }
 
 fn is_ours(folders: &Folders, pid: u32) -> bool {
-    procfs::has_variable(pid, OWNER_VARIABLE, &folders.owner)
+    procfs::variable(pid, OWNER_VARIABLE).as_ref() == Some(&folders.owner)
 }
 
 /// A replica that ran without a Mainstay and was stopped.

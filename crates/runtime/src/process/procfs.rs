@@ -46,12 +46,12 @@ pub(crate) fn all() -> Vec<Stat> {
     entries.flatten().filter_map(|e| stat(e.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// Whether `pid` was started with the variable `name` set to `value`. False where we may not look.
-pub(crate) fn has_variable(pid: u32, name: &str, value: &str) -> bool {
-    let Ok(mut environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+/// The value with which the variable `name` was given to `pid`. None where we may not look.
+pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
+    let mut environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environ.truncate(ENVIRON_BYTES_MAX);
-    let wanted = format!("{name}={value}");
-    environ.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())
+    let value = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_owned()).ok()
 }
 
 /// Changes with every boot of the machine. Empty where the kernel does not say.

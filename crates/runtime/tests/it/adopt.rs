@@ -157,6 +157,30 @@ fn a_process_without_its_record_is_found_and_replaced() {
 }
 
 #[test]
+fn a_session_that_a_replica_began_is_its_own_affair() {
+    let world = World::new();
+    let specs = || vec![world.shell_spec("order", "setsid sleep 1000 & echo $! > child; ")];
+    let first = world.up(specs());
+    first.wait_ready(&["order-1"]);
+    let marked = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains("(sleep)") && stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3) == Some(&pid.to_string())
+    };
+    let child: u32 = std::fs::read_to_string(world.path("child")).unwrap().trim().parse().unwrap();
+    wait_for("the child leads a session", || marked(child));
+    let pid = first.pid("order-1");
+    first.crash();
+    let second = world.up(specs());
+    second.wait_ready(&["order-1"]);
+    assert_eq!(second.pid("order-1"), pid);
+    second.down();
+    assert!(marked(child), "it was taken for a stray");
+    // Without its replica it is one.
+    world.stop_orphans(Duration::ZERO);
+    wait_for("it is gone", || state_of(child).is_none());
+}
+
+#[test]
 fn orphans_are_stopped_without_a_mainstay() {
     let world = World::new();
     let up = world
