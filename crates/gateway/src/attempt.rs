@@ -40,6 +40,8 @@ pub(crate) struct Deadlines<'t> {
     /// For everything until the head of the answer. Moved when a long upload ends.
     pub(crate) total: Instant,
     pub(crate) total_length: std::time::Duration,
+    /// When this try began.
+    pub(crate) begun: Instant,
     /// Nothing may follow this try: it gets all the time that remains.
     pub(crate) last: bool,
 }
@@ -92,7 +94,7 @@ pub(crate) async fn attempt<N: Net>(
     timer: &mut Timer,
     out: &mut Vec<u8>,
 ) -> Tried<N::Stream> {
-    let begun = Instant::now();
+    let begun = deadlines.begun;
     let mut lose = false;
     match fault {
         Some(EdgeEffect::Delay { by }) => {
@@ -124,7 +126,7 @@ pub(crate) async fn attempt<N: Net>(
             body_sent: false,
             writable: true,
             begun,
-            progress: Instant::now(),
+            progress: begun,
             streaming: !upload.is_complete(),
         };
         let result = poll_fn(|cx| running.poll(cx, shard, message, upload, deadlines, timer, out)).await;
@@ -240,8 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Running<S> {
             match poll_send(cx, &mut self.stream, &message.head[self.head_sent..], upload) {
                 Poll::Ready(Ok(Sent { head, all })) => {
                     self.head_sent += head;
-                    self.progress = Instant::now();
                     self.body_sent = all;
+                    if self.streaming {
+                        self.progress = Instant::now();
+                    }
                     if all && self.streaming {
                         // A long upload does not eat the time for the answer.
                         self.begun = self.progress;

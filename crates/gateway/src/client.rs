@@ -45,6 +45,8 @@ pub(crate) struct Client<N: Net> {
     shard: Rc<Shard<N>>,
     stream: N::Stream,
     ip: IpAddr,
+    /// As it is written into every head.
+    ip_text: String,
     listener: Rc<ListenerId>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     buf: Buf,
@@ -95,7 +97,18 @@ impl<N: Net> Client<N> {
     ) -> Self {
         let timer = Timer::new(Instant::now() + shard.core.options.limits.idle_timeout);
         let drain = Box::pin(drain.cancelled_owned());
-        Self { shard, stream, ip, listener, drain, buf: Buf::default(), timer, empty_lines: 0, answer_begun: false }
+        Self {
+            shard,
+            stream,
+            ip,
+            ip_text: ip.to_string(),
+            listener,
+            drain,
+            buf: Buf::default(),
+            timer,
+            empty_lines: 0,
+            answer_begun: false,
+        }
     }
 
     /// Serves until the connection ends.
@@ -217,7 +230,7 @@ impl<N: Net> Client<N> {
                 let keyed = of_route.and_then(|p| p.idempotency_key).unwrap_or(retries.idempotency_key);
                 let repeatable = Repeatable::of(request.method, declared, keyed && request.has_idempotency_key);
                 let mut head = self.shard.buffers.scratch();
-                write_upstream_head(&mut head, request, self.ip, upstream.name.as_str());
+                write_upstream_head(&mut head, request, &self.ip_text, upstream.name.as_str());
                 Way::Service { upstream: upstream.clone(), route: route.cloned(), repeatable, head }
             }
             None => Way::None,
@@ -329,8 +342,8 @@ impl<N: Net> InHand<'_, N> {
         let message = Message { head, to_head: facts.to_head, http11: facts.http11 };
         let mut out = self.shard.buffers.scratch();
         let exchanged = exchange(self.shard, upstream, &terms, &message, &mut upload, self.timer, &mut out).await;
-        let record = |status, own: Option<Reason>| {
-            let took = facts.begun.elapsed();
+        let record = |status, own: Option<Reason>, now: Instant| {
+            let took = now.saturating_duration_since(facts.begun);
             upstream.counters.outcomes.record(status, own, took);
             if let Some(route) = route {
                 route.counters.record(status, own, took);
@@ -359,19 +372,30 @@ impl<N: Net> InHand<'_, N> {
                 *self.answer_begun = true;
                 let idle = policy.timeouts.body_idle;
                 let shard = self.shard;
-                let relayed = relay(shard, &mut answer, &mut upload, self.timer, &mut out, facts.http11, idle).await;
+                let relayed = relay(
+                    shard,
+                    &mut answer,
+                    &mut upload,
+                    self.timer,
+                    &mut out,
+                    facts.http11,
+                    idle,
+                    try_.answered_at(),
+                )
+                .await;
                 shard.buffers.give_scratch(out);
                 match relayed {
                     Relayed::Whole { reusable } => {
+                        let now = Instant::now();
                         if reusable {
-                            try_.peer.check_in(answer.stream, Instant::now());
+                            try_.peer.check_in(answer.stream, now);
                         }
-                        record(answer.facts.status, None);
+                        record(answer.facts.status, None, now);
                         if upload.finish() && keep_alive { Next::Request } else { Next::Close }
                     }
                     Relayed::UpstreamBroke(reason) => {
                         try_.failed(reason);
-                        record(502, Some(reason));
+                        record(502, Some(reason), Instant::now());
                         // The client sees a body that stops short: all that can still be said.
                         Next::Abort
                     }
@@ -379,12 +403,12 @@ impl<N: Net> InHand<'_, N> {
                 }
             }
             Exchanged::Failed(GaveUp { reason, status, detail, budget_exhausted, .. }) => {
-                record(status, Some(reason));
+                record(status, Some(reason), Instant::now());
                 let own = Own { status, detail: Some(&detail), no_retry: budget_exhausted, ..Own::new(reason) };
                 self.own(upload, own).await
             }
             Exchanged::Client(UploadError::Reject(reject)) => {
-                record(reject.reason.status(), Some(reject.reason));
+                record(reject.reason.status(), Some(reject.reason), Instant::now());
                 self.own(upload, Own { detail: Some(reject.detail), ..Own::new(reject.reason) }).await
             }
             Exchanged::Client(UploadError::Gone) => cancelled(),

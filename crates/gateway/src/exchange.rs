@@ -63,6 +63,8 @@ pub(crate) struct Try<N: Net> {
     pub(crate) peer: Rc<Peer<N::Stream>>,
     probe: Option<Probe>,
     begun: Instant,
+    /// When the head of the answer came.
+    answered: Instant,
 }
 
 impl<N: Net> Try<N> {
@@ -71,10 +73,16 @@ impl<N: Net> Try<N> {
         upstream: &Rc<Upstream<N::Stream>>,
         peer: Rc<Peer<N::Stream>>,
         probe: Option<Probe>,
+        begun: Instant,
     ) -> Self {
         peer.in_flight.set(peer.in_flight.get() + 1);
         peer.counters.in_flight.add(1);
-        Self { shard: shard.clone(), upstream: upstream.clone(), peer, probe, begun: Instant::now() }
+        Self { shard: shard.clone(), upstream: upstream.clone(), peer, probe, begun, answered: begun }
+    }
+
+    /// When the head of the answer came.
+    pub(crate) fn answered_at(&self) -> Instant {
+        self.answered
     }
 
     /// The head of an answer came.
@@ -82,6 +90,7 @@ impl<N: Net> Try<N> {
         let now = Instant::now();
         let moment = self.shard.moment(now);
         let took = now.saturating_duration_since(self.begun);
+        self.answered = now;
         let failure = match status {
             429 => Failure::Busy,
             500.. => Failure::Status,
@@ -95,7 +104,7 @@ impl<N: Net> Try<N> {
         self.peer.load.set(load);
         self.peer.counters.answered(status);
         self.peer.counters.latency.record(took);
-        self.judge(failure);
+        self.judge(failure, moment);
     }
 
     /// It broke before its answer was whole.
@@ -107,12 +116,11 @@ impl<N: Net> Try<N> {
         load.fail(moment, self.upstream.policy.balancer.failure_penalty);
         self.peer.load.set(load);
         self.peer.counters.failed(reason);
-        self.judge(Failure::Local);
+        self.judge(Failure::Local, moment);
     }
 
-    fn judge(&mut self, failure: Failure) {
+    fn judge(&mut self, failure: Failure, now: mainstay_policy::Moment) {
         if self.upstream.policy.ejection.enabled {
-            let now = self.shard.moment(Instant::now());
             let mut rng = self.shard.rng.borrow_mut();
             let probe = self.probe.take();
             self.upstream.health.observe(now, &self.peer.key, failure, probe, &mut rng, &self.shard.core.bus);
@@ -198,14 +206,17 @@ pub(crate) async fn exchange<N: Net>(
         timeouts: &terms.policy.timeouts,
         total: terms.begun + terms.total,
         total_length: terms.total,
+        begun: terms.begun,
         last: false,
     };
     for n in 0.. {
         let compiled = shard.compiled();
         // The policy is the one the request began with; the endpoints are those that are there now.
         let current = compiled.upstreams.get(&upstream.name).unwrap_or(upstream);
+        // The first try begins with the request: nothing has been waited for yet.
+        let begun = if n == 0 { terms.begun } else { Instant::now() };
         let picked = {
-            let now = shard.moment(Instant::now());
+            let now = shard.moment(begun);
             current.pick(now, &tried, &mut shard.pick_room.borrow_mut(), &mut shard.rng.borrow_mut())
         };
         let Some((peer, probe)) = picked else {
@@ -213,7 +224,8 @@ pub(crate) async fn exchange<N: Net>(
             return Exchanged::Failed(GaveUp::new(Reason::NoEndpoint, detail, sent));
         };
         let fault = shard.fault(&compiled, &upstream.name, &peer.key.replica);
-        let mut try_ = Try::begin(shard, current, peer, probe);
+        let mut try_ = Try::begin(shard, current, peer, probe, begun);
+        deadlines.begun = begun;
         let may_follow = retries.enabled && n < retries.max && upload.can_rewind();
         deadlines.last = !may_follow || terms.repeatable == Repeatable::No;
         let result = attempt(shard, &try_.peer, fault, message, upload, &mut deadlines, timer, out).await;
@@ -237,14 +249,18 @@ pub(crate) async fn exchange<N: Net>(
         };
         active.settle(evidence == Some(Evidence::NeverSent));
         let class = evidence.and_then(|e| classify(e, terms.repeatable).ok());
-        let remaining = deadlines.total.saturating_duration_since(Instant::now());
-        let mut wait = backoff.delay(n, &mut shard.rng.borrow_mut());
-        if let Some(after) = retry_after {
-            let stretch = 1.0 + 0.5 * shard.rng.borrow_mut().f64();
-            wait = wait.max(after.min(RETRY_AFTER_MAX)).mul_f64(stretch);
+        let may_follow = retries.enabled && n < retries.max && upload.can_rewind() && !vetoed;
+        let (mut again, mut wait) = (class.filter(|_| may_follow), Duration::ZERO);
+        if again.is_some() {
+            let mut rng = shard.rng.borrow_mut();
+            wait = backoff.delay(n, &mut rng);
+            if let Some(after) = retry_after {
+                wait = wait.max(after.min(RETRY_AFTER_MAX)).mul_f64(1.0 + 0.5 * rng.f64());
+            }
+            if Instant::now() + wait >= deadlines.total {
+                again = None;
+            }
         }
-        let may_rewind = upload.can_rewind();
-        let again = class.filter(|_| retries.enabled && n < retries.max && may_rewind && !vetoed && wait < remaining);
         let exhausted = match again {
             Some(class) => !active.withdraw(class),
             None => false,

@@ -14,6 +14,9 @@ use crate::shard::Shard;
 use crate::timer::Timer;
 use crate::upload::Upload;
 
+/// Content up to here is copied behind the head, so that one plain write sends both: cheaper than gathering two.
+const COALESCE_BYTES_MAX: usize = 4 * 1024;
+
 /// How the answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relayed {
@@ -26,6 +29,7 @@ pub(crate) enum Relayed {
 }
 
 /// Passes on `answer`, whose head for the client is in `out`.
+#[expect(clippy::too_many_arguments, reason = "what a relay borrows for its whole length")]
 pub(crate) async fn relay<N: Net>(
     shard: &Shard<N>,
     answer: &mut Answer<N::Stream>,
@@ -34,6 +38,7 @@ pub(crate) async fn relay<N: Net>(
     out: &mut Vec<u8>,
     http11: bool,
     body_idle: std::time::Duration,
+    now: Instant,
 ) -> Relayed {
     let mut relay = Relay {
         framer: Framer::new(answer.facts.framing),
@@ -41,7 +46,7 @@ pub(crate) async fn relay<N: Net>(
         framed: 0,
         // Whoever knows no chunks gets the content alone.
         unwrap: !http11 && answer.facts.framing == Framing::Chunked,
-        progress: Instant::now(),
+        progress: now,
     };
     let relayed = poll_fn(|cx| relay.poll(cx, shard, answer, upload, timer, out, body_idle)).await;
     let left = answer.buf.len();
@@ -141,6 +146,11 @@ impl Relay {
             if self.frame(answer, out).is_err() {
                 return Poll::Ready(Relayed::UpstreamBroke(Reason::UpstreamProtocol));
             }
+            if self.out_sent == 0 && !out.is_empty() && self.framed > 0 && self.framed <= COALESCE_BYTES_MAX {
+                out.extend_from_slice(&answer.buf.unread()[..self.framed]);
+                answer.buf.consume(self.framed);
+                self.framed = 0;
+            }
             let (head, body) = (&out[self.out_sent..], &answer.buf.unread()[..self.framed]);
             if !head.is_empty() || !body.is_empty() {
                 let of_head_max = head.len();
@@ -150,6 +160,9 @@ impl Relay {
                         self.out_sent += of_head;
                         self.framed -= n - of_head;
                         answer.buf.consume(n - of_head);
+                        if self.framer.is_done() && self.framed == 0 && self.out_sent == out.len() {
+                            return Poll::Ready(Relayed::Whole { reusable: true });
+                        }
                         self.progress = Instant::now();
                         continue;
                     }

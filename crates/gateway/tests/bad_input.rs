@@ -1,4 +1,5 @@
 //! Malformed requests: each gets a reason and the connection is closed, and not one byte reaches the upstream.
+#![expect(clippy::unwrap_used, reason = "in a test, to fail is to panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Routes, edges, local handlers, the caller, limits and the edges of start and stop.
+#![expect(clippy::unwrap_used, reason = "in a test, to fail is to panic")]
 
 mod common;
 

@@ -117,7 +117,7 @@ async fn the_budget_bounds_retries_and_says_so() {
     assert_eq!(stats.services[&service()].retries_sent, 20);
     assert_eq!(stats.services[&service()].retries_withheld, withheld);
     let told = rig.events(|k| matches!(k, EventKind::RetryBudgetExhausted { .. }));
-    assert!(told >= 1 && told <= 5, "once a second at most, told {told} times");
+    assert!((1..=5).contains(&told), "once a second at most, told {told} times");
 
     // A real answer is passed on with the mark; and without the budget there is no bound.
     let mock = Mock::start(|_, _| status(503, "busy")).await;

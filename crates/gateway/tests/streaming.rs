@@ -1,4 +1,5 @@
 //! Bodies both ways at once, of every framing, with back-pressure; and the end: drain and shutdown.
+#![expect(clippy::unwrap_used, reason = "in a test, to fail is to panic")]
 
 mod common;
 

@@ -109,7 +109,6 @@ impl RetryBudget {
     }
 
     /// The retry has ended.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up")]
     pub fn settle(&mut self, _permit: RetryPermit, now: Moment) {
         self.retrying = self.retrying.saturating_sub(1);
         self.turn(now);

@@ -1,7 +1,6 @@
 //! Heads of requests: read strictly, passed on with the fewest changes.
 
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 
 use mainstay_core::Reason;
 
@@ -173,9 +172,7 @@ fn origin_form<'b>(target: &'b str, host: Option<&[u8]>) -> Result<&'b str, Reje
 }
 
 /// Writes the head that goes to the upstream. `host` is for those who sent none (HTTP/1.0).
-pub(crate) fn write_upstream_head(out: &mut Vec<u8>, request: &Request<'_>, client: IpAddr, host: &str) {
-    use std::io::Write as _;
-
+pub(crate) fn write_upstream_head(out: &mut Vec<u8>, request: &Request<'_>, client: &str, host: &str) {
     out.clear();
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
@@ -202,8 +199,8 @@ pub(crate) fn write_upstream_head(out: &mut Vec<u8>, request: &Request<'_>, clie
             out.extend_from_slice(b", ");
         }
     }
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{client}\r\n\r\n");
+    out.extend_from_slice(client.as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A gateway with everything around it, for tests: upstreams that record what reaches them, and a client that sees
 //! every byte.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its own part of this")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -107,7 +107,7 @@ pub async fn read_message(stream: &mut TcpStream, left: &mut Vec<u8>, to_head: b
 }
 
 async fn fill(stream: &mut TcpStream, left: &mut Vec<u8>) -> usize {
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     let n = stream.read(&mut piece).await.unwrap_or(0);
     left.extend_from_slice(&piece[..n]);
     n

@@ -2,10 +2,9 @@ use super::*;
 
 /// What a request becomes on its way to the upstream, or the reason and detail of its refusal.
 fn forward(raw: &str) -> Result<Option<String>, String> {
-    let client = IpAddr::from([192, 0, 2, 1]);
     read_request(raw.as_bytes(), &Limits::default(), |r| {
         let mut out = Vec::new();
-        write_upstream_head(&mut out, r, client, "service");
+        write_upstream_head(&mut out, r, "192.0.2.1", "service");
         String::from_utf8(out).unwrap()
     })
     .map_err(|r| format!("{}: {}", r.reason, r.detail))
