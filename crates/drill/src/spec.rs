@@ -4,6 +4,7 @@
 
 mod check;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_core::{EdgeEffect, Rate, ServiceName, Share, Span};
@@ -51,6 +52,9 @@ pub struct Spec {
     pub lease_ttl: Span,
     /// Fewest operations that must arrive under faults before the drill says anything.
     pub met_min: u64,
+    /// Which services each service calls. What is wrong with a caller of a hurt service follows from the hurt.
+    #[serde(default)]
+    pub needs: BTreeMap<ServiceName, Vec<ServiceName>>,
 }
 
 impl Spec {
@@ -70,6 +74,7 @@ impl Spec {
             settle_max: Span(Duration::from_secs(60)),
             lease_ttl: Span(Duration::from_secs(3)),
             met_min: 10,
+            needs: BTreeMap::new(),
         }
     }
 }

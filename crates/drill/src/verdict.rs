@@ -100,6 +100,7 @@ pub(crate) fn judge(evidence: Evidence) -> Report {
         faults: &evidence.faults,
         events: &evidence.events,
         windows: &evidence.spec.windows,
+        needs: &evidence.spec.needs,
         started: evidence.started,
         ended: evidence.ended,
     };

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mainstay_core::{Cause, Event, EventKind, FaultKind, ReplicaId, WallMs};
+use mainstay_core::{Cause, Event, EventKind, FaultKind, ReplicaId, ServiceName, WallMs};
 
 use super::Timeline;
 use crate::faults::FaultRecord;
@@ -24,6 +24,7 @@ pub(crate) struct Attribution<'a> {
     pub(crate) faults: &'a [(PlannedFault, FaultRecord)],
     pub(crate) events: &'a [Event],
     pub(crate) windows: &'a Windows,
+    pub(crate) needs: &'a BTreeMap<ServiceName, Vec<ServiceName>>,
     pub(crate) started: WallMs,
     pub(crate) ended: Duration,
 }
@@ -52,8 +53,24 @@ impl Attribution<'_> {
     pub(crate) fn false_detections(&self) -> u64 {
         let last = self.started + self.ended.as_millis() as WallMs;
         let of_run = |e: &&Event| e.at >= self.started && e.at <= last;
-        let wrong = |e: &&Event| says_wrong(&e.kind) && self.fault_of(e).is_none();
+        let wrong = |e: &&Event| says_wrong(&e.kind) && self.fault_of(e).is_none() && !self.follows(e);
         self.events.iter().filter(of_run).filter(wrong).count() as u64
+    }
+
+    /// Whether `event` is about a service that calls, directly or not, one that is hurt: it fails because the other does.
+    /// That explains the event; it detects nothing.
+    fn follows(&self, event: &Event) -> bool {
+        let Some(caller) = event.kind.service() else { return false };
+        self.faults.iter().any(|(fault, record)| {
+            let Action::Fault(kind) = &fault.action else { return false };
+            let lasts = record.from.is_some_and(|from| event.at >= from) && event.at <= self.explains_until(record);
+            lasts && self.calls(caller, kind.service())
+        })
+    }
+
+    fn calls(&self, caller: &ServiceName, callee: &ServiceName) -> bool {
+        // `needs` has no cycle: the file is refused otherwise.
+        self.needs.get(caller).is_some_and(|needed| needed.iter().any(|n| n == callee || self.calls(n, callee)))
     }
 
     fn offset(&self, wall: WallMs) -> Duration {

@@ -115,6 +115,13 @@ fn a_detection_that_no_fault_explains_is_counted() {
     assert_eq!(stray(not_ready("order-1", Cause::Requested)), (0, None), "somebody asked for it");
     assert_eq!(stray(not_ready("inventory-1", Cause::ReadyProbe)), (0, Some(2)), "the freeze explains it");
     assert_eq!(stray(not_ready("inventory-2", Cause::ReadyProbe)), (1, None), "the freeze was of another replica");
+    let report = check(Verdict::Pass, "", |e| {
+        let service = |name: &str| name.parse::<mainstay_core::ServiceName>().unwrap();
+        e.spec.needs =
+            [(service("order"), vec![service("stock")]), (service("stock"), vec![service("inventory")])].into();
+        e.events.push(event(500, 30.0, not_ready("order-1", Cause::ReadyProbe)));
+    });
+    assert_eq!(report.false_detections, 0, "its callee's callee was frozen");
 }
 
 #[test]

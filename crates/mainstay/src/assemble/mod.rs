@@ -203,7 +203,7 @@ impl App {
             }
         });
         rest.spawn({
-            let stop = rest_stop.clone();
+            let (view, stop) = (view.clone(), rest_stop.clone());
             async {
                 view.sample(stop).await;
                 Ok(())
@@ -213,6 +213,7 @@ impl App {
         let api = tokio::spawn(served.into_future());
 
         state.announce(&announced)?;
+        bus.publish(EventKind::Started { app: plan.app.clone(), adopted: view.adopted().await });
         terminal.note(format!("{} is up: ingress http://{ingress}/  console http://{api_address}/", plan.app));
 
         let mut failed = journal.failed();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use http::Method;
 use mainstay_config::{Plan, Policy, Route, RouteTarget};
 use mainstay_gateway::{
-    Budget, Ejection, Gateway, Handle, Listener, ListenerId, LocalHandler, Options, Retries, RoutePolicy, RouteSpec,
-    Snapshot, Target, Timeouts, UpstreamPolicy,
+    Balancer, Budget, Ejection, Gateway, Handle, Listener, ListenerId, LocalHandler, Options, Retries, RoutePolicy,
+    RouteSpec, Snapshot, Target, Timeouts, UpstreamPolicy,
 };
 
 use crate::assemble::services::Addresses;
@@ -110,6 +110,7 @@ fn upstream(policy: &Policy, mutations: Mutations) -> UpstreamPolicy {
         retries: Retries { enabled: false, idempotent: policy.idempotent, ..Retries::default() },
         budget: Budget::default(),
         ejection: Ejection { enabled: false, ..Ejection::default() },
+        balancer: Balancer::default(),
     };
     if let Some(retry) = policy.retry.filter(|_| !mutations.retries_off) {
         upstream.retries.enabled = true;

@@ -16,6 +16,9 @@ use crate::assemble::rates::Rates;
 /// How often rates are taken.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
+/// How long adoption may take.
+const ADOPTION_MAX: Duration = Duration::from_secs(5);
+
 /// Reads the handles of the parts, for the API's status and the console.
 pub(crate) struct Screen {
     app: String,
@@ -52,6 +55,14 @@ impl Screen {
             let stats = self.gateway.stats();
             self.rates().take(&stats);
         }
+    }
+
+    /// How many running replicas the supervisor took over; waits until it has looked.
+    pub(crate) async fn adopted(&self) -> u32 {
+        let mut statuses = self.runtime.statuses();
+        let looked = statuses.wait_for(|services| services.iter().any(|s| !s.replicas.is_empty()));
+        let Ok(Ok(services)) = tokio::time::timeout(ADOPTION_MAX, looked).await else { return 0 };
+        services.iter().flat_map(|s| &s.replicas).filter(|r| r.adopted).count() as u32
     }
 
     fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {

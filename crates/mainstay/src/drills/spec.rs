@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use mainstay_config::{self as config, FaultPlan, Place, Plan, RouteTarget, Rule, Whom};
-use mainstay_core::{ServiceName, Span};
+use mainstay_core::{ServiceName, Share, Span};
 use mainstay_drill::{
     self as drill, Expect, Harm, Invariant, Load, Meaning, Operation, Source, Spec, Sum, TimedFault, Windows,
 };
@@ -12,6 +12,9 @@ use mainstay_drill::{
 /// Drills shorter than this are judged by narrower windows: a window of 5 s that must hold for 15 s says nothing about
 /// a drill of half a minute.
 const LONG: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Part of the arrivals at a transaction that repeat a recent one.
+const RESEND: Share = Share::percent(5);
 
 /// The drill `name` of the plan, ready to run.
 pub(crate) fn spec(plan: &Plan, name: &str, seed: u64, replay: &str) -> anyhow::Result<Spec> {
@@ -35,6 +38,7 @@ pub(crate) fn spec(plan: &Plan, name: &str, seed: u64, replay: &str) -> anyhow::
         detect_within: planned.expect.detect_within.map(Span),
         recover_within: planned.expect.recover_within.map(Span),
     };
+    spec.needs = plan.services.iter().map(|s| (s.name.clone(), s.needs.clone())).collect();
     spec.settle_max = Span(planned.settle);
     if planned.load.duration < LONG {
         spec.windows = Windows {
@@ -50,15 +54,40 @@ pub(crate) fn spec(plan: &Plan, name: &str, seed: u64, replay: &str) -> anyhow::
 /// 200 done, 409 undone, 202 taken on; everything else says 200.
 fn operation(plan: &Plan, planned: &config::Operation) -> Operation {
     let mut operation = Operation::new(&operation_name(planned), &planned.method, &planned.path);
-    operation.body = planned.body.clone();
+    operation.body = planned.body.as_deref().map(numbers);
     operation.headers = planned.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     operation.share = u32::from(planned.share.points());
     if starts_transaction(plan, planned) {
+        // Some clients are not sure and send again: the same key must not have its effect twice.
+        operation.resend = RESEND;
         operation.answers = vec![(200, Meaning::Done), (409, Meaning::Refused), (202, Meaning::Accepted)];
         operation.objective = Span(std::time::Duration::from_secs(2));
         operation.timeout = Span(std::time::Duration::from_secs(15));
     }
     operation
+}
+
+/// A value that is nothing but `{int:…}` stands in the file as a text, because JSON and YAML know no templates; what is
+/// sent is the number.
+fn numbers(body: &str) -> String {
+    let mut out = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.find("\"{int:") {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        match from[1..].split_once("}\"") {
+            Some((template, after)) if !template.contains('"') => {
+                out.push_str(template);
+                out.push('}');
+                rest = after;
+            }
+            _ => {
+                out.push('"');
+                rest = &from[1..];
+            }
+        }
+    }
+    out + rest
 }
 
 fn operation_name(planned: &config::Operation) -> String {
@@ -172,4 +201,18 @@ pub(crate) fn audits(plan: &Plan) -> anyhow::Result<BTreeMap<ServiceName, String
         }
     }
     Ok(audits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn whole_numbers_lose_their_quotes() {
+        assert_eq!(
+            numbers(r#"{"n":"{int:1..3}","s":"a {int:1..3}","k":"{key}"}"#),
+            r#"{"n":{int:1..3},"s":"a {int:1..3}","k":"{key}"}"#
+        );
+        assert_eq!(numbers(r#"{"n":"{int:1"}"#), r#"{"n":"{int:1"}"#);
+    }
 }
