@@ -105,6 +105,7 @@ impl<N: Net> Shard<N> {
             (p.snapshot.clone(), p.endpoints.clone(), p.faults.clone())
         };
         tokio::select! {
+            biased;
             Ok(()) = endpoints.changed() => {}
             Ok(()) = snapshot.changed() => {}
             Ok(()) = faults.changed() => {}

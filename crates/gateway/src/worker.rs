@@ -64,6 +64,7 @@ impl<N: Net> Worker<N> {
 async fn keep_house<N: Net>(shard: Rc<Shard<N>>) {
     loop {
         tokio::select! {
+            biased;
             () = shard.published() => { shard.compiled(); }
             () = tokio::time::sleep(HOUSEKEEPING) => shard.keep_house(),
         }
