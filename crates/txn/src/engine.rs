@@ -130,7 +130,6 @@ impl Engine {
                 }
                 Some(done) = self.tasks.join_next() => pass_on(done),
                 Some(submission) = self.starts.recv() => self.begin(submission, &ids),
-                else => return Ok(()),
             }
         }
     }

@@ -23,6 +23,7 @@ pub const LIST_LIMIT_MAX: usize = 500;
 
 /// A transaction to be started.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Start {
     /// The name of a definition.
     pub name: String,

@@ -109,7 +109,7 @@ async fn killed_at(points: u32, script: &dyn Fn(&Scripted), options: &Options) -
         } => return None,
         () = async {
             process.begin("o-1").await;
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         } => {}
     }
     process.kill().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_core::{Reason, Shutdown};
+use mainstay_core::{EventKind, Reason, Shutdown};
 use serde_json::json;
 
 use super::world::{Does, LONG, Process, checkout, saga, unknown, world};
@@ -78,7 +78,7 @@ async fn a_dead_participant_delays_only_its_own() {
     let definitions = vec![saga("checkout", "alive"), saga("slow", "dead")];
     let options = Options { calls_per_service_max: 4, ..Options::default() };
     let process = Process::start(options.clone(), definitions.clone(), &journal, &participant);
-    for i in 0..100 {
+    for i in 0..600 {
         process.handle.start(start("slow", Some(&format!("s{i}")), json!(1))).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -97,6 +97,8 @@ async fn a_dead_participant_delays_only_its_own() {
     let process = Process::start(options, definitions, &journal, &participant);
     let record = process.handle.wait(&open.id, Duration::from_secs(1)).await.unwrap().unwrap();
     assert_eq!(record.status, Status::Committed);
+    let recovered = |e: &EventKind| matches!(e, EventKind::TransactionsRecovered { count: 601 });
+    assert!(process.events().iter().any(recovered), "more than two pages were read");
     assert_eq!(participant.in_flight_max.lock().unwrap()["dead"], 4, "the limit is kept");
 }
 
