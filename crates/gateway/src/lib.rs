@@ -27,6 +27,7 @@ mod exchange;
 mod gateway;
 mod handle;
 mod health;
+mod in_hand;
 mod local;
 mod net;
 mod options;

@@ -219,8 +219,7 @@ async fn a_connection_that_was_closed_while_it_rested_is_not_used() {
         // The upstream says nothing of closing, and closes.
         client.send(&get("/last")).await;
         assert_eq!(client.answer().await.unwrap().text(), "last");
-        // Another worker's turn of the loop is enough for the news to come.
-        tokio::time::sleep(MS(5)).await;
+        until("it has closed", || mock.closed.load(Ordering::SeqCst) >= round).await;
         client.send(&post("/", "", "not twice")).await;
         assert_eq!(client.answer().await.unwrap().text(), "kept", "round {round}");
     }

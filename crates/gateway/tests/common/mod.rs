@@ -140,6 +140,8 @@ pub struct Mock {
     pub seen: Arc<Mutex<Vec<Seen>>>,
     pub bytes: Arc<AtomicUsize>,
     pub connections: Arc<AtomicUsize>,
+    /// Connections that have ended.
+    pub closed: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -155,19 +157,24 @@ impl Mock {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let (bytes, connections): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let (bytes, connections, closed): (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
         let reply = Arc::new(reply);
         let task = tokio::spawn({
-            let (seen, bytes, connections) = (seen.clone(), bytes.clone(), connections.clone());
+            let (seen, bytes, connections, closed) = (seen.clone(), bytes.clone(), connections.clone(), closed.clone());
             async move {
                 let mut open = tokio::task::JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
                     connections.fetch_add(1, Ordering::SeqCst);
-                    open.spawn(serve(stream, seen.clone(), bytes.clone(), reply.clone()));
+                    let served = serve(stream, seen.clone(), bytes.clone(), reply.clone());
+                    let closed = closed.clone();
+                    open.spawn(async move {
+                        served.await;
+                        closed.fetch_add(1, Ordering::SeqCst);
+                    });
                 }
             }
         });
-        Mock { addr, seen, bytes, connections, task }
+        Mock { addr, seen, bytes, connections, closed, task }
     }
 
     pub fn count(&self) -> usize {
