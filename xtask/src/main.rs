@@ -1,6 +1,7 @@
 //! The chores of this repository: judge it, tidy it, test it, time it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its user")]
 
+mod bench;
 mod deps;
 mod run;
 mod servers;
@@ -30,6 +31,12 @@ enum Chore {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Time: against others, in one run on one machine.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// The processes that benches start; of no use by hand.
+    #[command(subcommand, hide = true)]
+    BenchPart(bench::Part),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,6 +44,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Verify => verify(),
         Chore::Fix => fix(),
         Chore::Test { require_all, rest } => tests::all(require_all, &rest),
+        Chore::Bench(bench) => bench::run(&bench),
+        Chore::BenchPart(part) => bench::part(&part),
     }
 }
 
