@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId, ServiceName};
+use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId, ServiceName, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -31,6 +31,10 @@ pub struct Core {
     origin: OnceLock<Instant>,
     calls: Arc<[mpsc::Sender<Call>]>,
     next_call: Arc<AtomicUsize>,
+    /// Workers that still serve requests from outside.
+    outer_left: AtomicUsize,
+    /// Cancelled when the last of them has finished: inner calls are needed until then.
+    pub(crate) inner_drain: Shutdown,
 }
 
 /// The place of one worker: its number and the calls that are sent to it.
@@ -47,6 +51,13 @@ impl WorkerSeat {
 }
 
 impl Core {
+    /// One worker has no more requests from outside. The last one ends the inner calls of all.
+    pub(crate) fn outer_drained(&self) {
+        if self.outer_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.inner_drain.cancel();
+        }
+    }
+
     /// What `options.workers` workers share, and a seat for each.
     pub fn new(
         options: Options,
@@ -59,6 +70,8 @@ impl Core {
             (0..options.workers).map(|_| mpsc::channel(CALLS_QUEUED_MAX)).unzip();
         let seats = receivers.into_iter().enumerate().map(|(index, calls)| WorkerSeat { index, calls }).collect();
         let core = Core {
+            outer_left: AtomicUsize::new(options.workers),
+            inner_drain: Shutdown::new(),
             counters: (0..options.workers).map(|_| Arc::default()).collect(),
             health: Mutex::default(),
             origin: OnceLock::new(),

@@ -1,4 +1,4 @@
-//! One worker: accepts, spawns a task for each connection and each call, keeps house, drains.
+//! One worker: accepts, spawns a task for each connection and each call, keeps house, drains from the outside in.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,18 +43,29 @@ impl<N: Net> Worker<N> {
         let Self { core, seat, net, listeners } = self;
         let drain_max = core.options.drain_max;
         let shard = Shard::new(core, seat.index, net, &listeners);
-        // A token of its own: waiting on it touches nothing that another core holds.
-        let drain = shutdown.child_token();
+        // Tokens of its own: waiting on them touches nothing that another core holds.
+        let outer_drain = shutdown.child_token();
+        let inner_drain = shard.core.inner_drain.child_token();
         let mut house = JoinSet::new();
         house.spawn_local(keep_house(shard.clone()));
-        let mut work = JoinSet::new();
-        work.spawn_local(take_calls(shard.clone(), seat.calls, drain.clone()));
+        let (mut outer, mut inner) = (JoinSet::new(), JoinSet::new());
+        inner.spawn_local(take_calls(shard.clone(), seat.calls, inner_drain.clone()));
         for (id, listener) in listeners {
-            work.spawn_local(accept(shard.clone(), id, listener, drain.clone()));
+            match id {
+                ListenerId::Ingress => outer.spawn_local(accept(shard.clone(), id, listener, outer_drain.clone())),
+                ListenerId::Edge { .. } => inner.spawn_local(accept(shard.clone(), id, listener, inner_drain.clone())),
+            };
         }
-        drain.cancelled().await;
+        outer_drain.cancelled().await;
         shard.draining.set(true);
-        let drained = async { while work.join_next().await.is_some() {} };
+        // First what came from outside, on every worker: to be answered, it may need calls between services and branches
+        // of transactions. Then those.
+        let drained = async {
+            while outer.join_next().await.is_some() {}
+            shard.core.outer_drained();
+            inner_drain.cancelled().await;
+            while inner.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(drain_max, drained).await.is_err() {
             tracing::warn!(?drain_max, "requests in flight were cut off at the end of the drain");
         }

@@ -16,6 +16,8 @@ pub(crate) struct Mutations {
     pub(crate) recovery_off: bool,
     /// Failing endpoints stay in rotation.
     pub(crate) ejection_off: bool,
+    /// The balancer does not shun an endpoint after a failure: alone, that nearly hides what ejection does.
+    pub(crate) failure_penalty_off: bool,
 }
 
 impl Mutations {
@@ -32,6 +34,7 @@ impl Mutations {
                 "journal_sync_off" => &mut mutations.journal_sync_off,
                 "recovery_off" => &mut mutations.recovery_off,
                 "ejection_off" => &mut mutations.ejection_off,
+                "failure_penalty_off" => &mut mutations.failure_penalty_off,
                 other => bail!("MAINSTAY_TEST_MUTATION: there is no mutation '{other}'"),
             } = true;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use mainstay_config::{Plan, Policy, Route, RouteTarget};
@@ -112,6 +113,9 @@ fn upstream(policy: &Policy, mutations: Mutations) -> UpstreamPolicy {
         ejection: Ejection { enabled: false, ..Ejection::default() },
         balancer: Balancer::default(),
     };
+    if mutations.failure_penalty_off {
+        upstream.balancer.failure_penalty = Duration::ZERO;
+    }
     if let Some(retry) = policy.retry.filter(|_| !mutations.retries_off) {
         upstream.retries.enabled = true;
         upstream.retries.max = retry.attempts;

@@ -52,7 +52,7 @@ impl Run<'_> {
         let over = Shutdown::new();
         tokio::spawn(ports::follow(self.mainstay.clone(), events, over.clone()));
         tokio::spawn(interrupted(stop.clone(), over.clone()));
-        let display = tokio::spawn(crate::drills::display(shown, *terminal, over.clone()));
+        let display = tokio::spawn(display_progress(shown, *terminal, over.clone()));
         let drill = Drill {
             spec,
             target: format!("http://{}", self.mainstay.ingress()),
@@ -80,7 +80,7 @@ async fn interrupted(stop: Shutdown, over: Shutdown) {
 }
 
 /// Shows how it goes: one line that is redrawn on a terminal, a line for every change of phase or faults elsewhere.
-async fn display(mut shown: watch::Receiver<Progress>, terminal: Terminal, over: Shutdown) {
+async fn display_progress(mut shown: watch::Receiver<Progress>, terminal: Terminal, over: Shutdown) {
     let mut last = String::new();
     loop {
         tokio::select! {

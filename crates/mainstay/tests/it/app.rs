@@ -12,16 +12,16 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::http;
 
 /// Longer than anything takes that will happen at all.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// These tests start many processes and measure nothing: one at a time they do not starve each other.
-pub async fn turn() -> MutexGuard<'static, ()> {
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await
 }
 
 /// Waits until `probe` says something, or fails with what was waited for.
-pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let wait = async {
         loop {
             if let Some(found) = probe().await {
@@ -34,36 +34,36 @@ pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> 
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The real binary with `args`, in `dir`.
-pub async fn mainstay(dir: &Path, args: &[&str]) -> Output {
+pub(crate) async fn mainstay(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).output().await.unwrap()
 }
 
-pub fn command(dir: &Path, args: &[&str]) -> Command {
+pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
     command.args(args).current_dir(dir).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("MAINSTAY_FILE");
     command
 }
 
 /// Both outputs, for looking into.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// A folder with a file in it.
-pub struct Folder {
+pub(crate) struct Folder {
     dir: tempfile::TempDir,
-    pub ingress: SocketAddr,
-    pub console: SocketAddr,
+    pub(crate) ingress: SocketAddr,
+    pub(crate) console: SocketAddr,
 }
 
 impl Folder {
     /// `body` is the file without `app` and `listen`; `@SHOP@` in it becomes the command of the shop's services.
-    pub fn new(body: &str) -> Self {
+    pub(crate) fn new(body: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [ingress, console] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let folder = Self { dir, ingress, console };
@@ -72,7 +72,7 @@ impl Folder {
     }
 
     /// Replaces the file.
-    pub fn write(&self, body: &str) {
+    pub(crate) fn write(&self, body: &str) {
         let shop = format!("{} shop", env!("CARGO_BIN_EXE_mainstay"));
         let data = self.path().join("data").display().to_string();
         let body = body.replace("@SHOP@", &shop).replace("@DATA@", &data);
@@ -80,32 +80,35 @@ impl Folder {
         std::fs::write(self.path().join("mainstay.yaml"), head + &body).unwrap();
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.path().join(".mainstay")
     }
 
     /// `mainstay up`, as a child.
-    pub fn up(&self) -> Up<'_> {
+    pub(crate) fn up(&self) -> Up<'_> {
+        Up { folder: self, child: self.spawn() }
+    }
+
+    fn spawn(&self) -> Child {
         let log = std::fs::File::create(self.path().join("up.log")).unwrap();
-        let child = command(self.path(), &["up"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        Up { folder: self, child }
+        command(self.path(), &["up"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
     /// What `up` said.
-    pub fn up_said(&self) -> String {
+    pub(crate) fn up_said(&self) -> String {
         std::fs::read_to_string(self.path().join("up.log")).unwrap_or_default()
     }
 
-    pub async fn status(&self) -> Option<Value> {
+    pub(crate) async fn status(&self) -> Option<Value> {
         http::get(self.console, "/v1/status").await.ok().map(|a| a.json())
     }
 
     /// (replica, pid) of every running replica, as the records on disk have it.
-    pub fn pids(&self) -> Vec<(String, i32)> {
+    pub(crate) fn pids(&self) -> Vec<(String, i32)> {
         let records = std::fs::read_dir(self.state().join("run/replicas")).into_iter().flatten().flatten();
         let mut pids: Vec<_> = records
             .filter_map(|entry| {
@@ -115,12 +118,6 @@ impl Folder {
             .collect();
         pids.sort();
         pids
-    }
-
-    /// Everything that was kept of events.
-    pub fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.state().join("logs/events.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }
 
@@ -136,14 +133,14 @@ impl Drop for Folder {
 }
 
 /// A running `mainstay up`.
-pub struct Up<'a> {
+pub(crate) struct Up<'a> {
     folder: &'a Folder,
     child: Child,
 }
 
 impl Up<'_> {
     /// Waits until every replica takes traffic.
-    pub async fn ready(&mut self) -> Value {
+    pub(crate) async fn ready(&mut self) -> Value {
         until(&format!("everything ready; up said: {}", self.folder.up_said()), async || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("`up` ended ({status}): {}", self.folder.up_said());
@@ -156,24 +153,35 @@ impl Up<'_> {
     }
 
     /// SIGKILL; the replicas stay.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    pub fn pid(&self) -> i32 {
+    /// SIGKILL, and the next one as soon as it is gone: what an init system does.
+    pub(crate) async fn kill_and_start(&mut self) {
+        self.child.kill().await.unwrap();
+        self.child = self.folder.spawn();
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().unwrap() as i32
     }
 
-    /// TERM and the orderly stop that follows.
-    pub async fn stop(mut self) {
+    /// Asks for an orderly stop.
+    pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// TERM and the orderly stop that follows.
+    pub(crate) async fn stop(mut self) {
+        self.terminate();
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("an orderly stop ends").unwrap();
         assert!(status.success(), "{status}: {}", self.folder.up_said());
     }
 
     /// Waits until it ends by itself.
-    pub async fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends by itself").unwrap();
         (status.code(), self.folder.up_said())
     }
@@ -186,12 +194,12 @@ impl Drop for Up<'_> {
 }
 
 /// Whether a process is there and no zombie.
-pub fn alive(pid: i32) -> bool {
+pub(crate) fn alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// The shop, with two replicas of each service and the routes of a checkout.
-pub const SHOP: &str = r#"
+pub(crate) const SHOP: &str = r#"
 services:
   inventory: { run: "@SHOP@ inventory", replicas: 2, env: &env { SHOP_DATA: "@DATA@" }, policy: quick, probes: &probes { ready: { http: /health, every: 300ms, timeout: 1s }, live: { http: /live, every: 500ms, timeout: 1s, fail_after: 5 } } }
   payment: { run: "@SHOP@ payment", replicas: 2, env: *env, policy: quick, probes: *probes }
@@ -226,6 +234,6 @@ invariants:
 "#;
 
 /// The body of a checkout that goes through.
-pub fn order(id: &str) -> String {
+pub(crate) fn order(id: &str) -> String {
     format!(r#"{{"order_id":"{id}","sku":"tea","quantity":1,"card":"visa-1","amount_cents":700}}"#)
 }

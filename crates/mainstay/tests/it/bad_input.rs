@@ -1,5 +1,7 @@
 //! Everything that a user can get wrong: a clear error that names the place and the fix, and nothing changed.
 
+use serde_json::Value;
+
 use crate::app::{Folder, SHOP, mainstay, order, said, turn, until};
 use crate::http;
 
@@ -108,6 +110,12 @@ async fn a_second_up_in_the_same_folder() {
     assert!(folder.pids().is_empty(), "an orderly stop leaves nothing");
 }
 
+/// The first replica of the service `name`.
+fn replica<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let services = status["services"].as_array().unwrap();
+    &services.iter().find(|s| s["name"] == name).unwrap()["replicas"][0]
+}
+
 /// A service that cannot come up is named with what it said; its neighbour runs.
 #[tokio::test]
 async fn a_service_that_exits_at_once_or_never_gets_ready() {
@@ -121,13 +129,13 @@ async fn a_service_that_exits_at_once_or_never_gets_ready() {
     let up = folder.up();
     let status = until("dead has failed, good is ready, mute fails its probe", async || {
         let status = folder.status().await?;
-        let state = |i: usize| status["services"][i]["replicas"][0]["state"].as_str().map(str::to_owned);
-        let mute = status["services"][2]["replicas"][0]["probes"].to_string();
-        let all = (state(0)?, state(1)?, state(2)?) == ("ready".into(), "failed".into(), "not_ready".into());
-        (all && mute.contains("error")).then_some(status)
+        let state = |name: &str| replica(&status, name)["state"].as_str().map(str::to_owned);
+        let all =
+            (state("good")?, state("dead")?, state("mute")?) == ("ready".into(), "failed".into(), "not_ready".into());
+        (all && replica(&status, "mute")["probes"].to_string().contains("error")).then_some(status)
     })
     .await;
-    let dead = &status["services"][1]["replicas"][0];
+    let dead = replica(&status, "dead");
     assert!(dead["last_exit"]["status"].as_str().unwrap().contains('3'), "{dead}");
     assert!(dead["last_exit"]["log_tail"].to_string().contains("the licence has expired"), "{dead}");
     let ps = mainstay(folder.path(), &["ps"]).await;

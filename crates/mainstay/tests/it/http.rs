@@ -10,27 +10,27 @@ use tokio::net::TcpStream;
 /// Longer than any answer takes that will come at all.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (n, value) = line.split_once(':')?;
             n.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 }
 
 /// Sends `request` as it is, and reads until the other side closes.
-pub async fn raw(address: SocketAddr, request: &[u8]) -> std::io::Result<Answer> {
+pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> std::io::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request).await?;
@@ -60,15 +60,15 @@ fn unchunked(mut text: &str) -> String {
     body
 }
 
-pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
     raw(address, format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
-pub async fn post(address: SocketAddr, path: &str, body: &str) -> std::io::Result<Answer> {
+pub(crate) async fn post(address: SocketAddr, path: &str, body: &str) -> std::io::Result<Answer> {
     send(address, "POST", path, &[], body).await
 }
 
-pub async fn send(
+pub(crate) async fn send(
     address: SocketAddr,
     method: &str,
     path: &str,

@@ -20,7 +20,7 @@ async fn metrics_events_and_ps_tell_what_happened() {
     for line in [
         "mainstay_requests_total{route=\"/checkout\",outcome=\"ok\"} 5",
         "mainstay_transactions_total{result=\"committed\"} 5",
-        "mainstay_endpoints_ready{service=\"payment\"} 2",
+        "mainstay_endpoints_ready{service=\"payment\"} 2.0",
     ] {
         assert!(metrics.body.lines().any(|l| l == line), "{line} is not in\n{}", metrics.body);
     }

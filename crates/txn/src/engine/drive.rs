@@ -220,7 +220,12 @@ impl Drive {
         Ok(())
     }
 
+    /// Tells the world. A refusal is an answer of the business, like a card over its limit: the transaction is turned round
+    /// and nothing is wrong with anything, so there is no event. It stands in the record, and is counted.
     fn tell(&self, notice: Notice) {
+        if matches!(&notice, Notice::Compensating(cause) if cause.refused) {
+            return;
+        }
         let step = |step: u16| self.definition.steps()[usize::from(step)].name.clone();
         let (transaction, name) = (self.live.id.clone(), self.name.clone());
         self.live.shared.bus.publish(match notice {
