@@ -50,7 +50,7 @@ async fn perform<N: Net>(shard: &Rc<Shard<N>>, service: &ServiceName, request: R
     let Ok(mut upload) = Upload::<N::Stream>::new(None, &mut buf, Framing::Length(length), false, u64::MAX) else {
         return Err(unsent(Reason::BadRequest, "the body is malformed"));
     };
-    let terms = Terms { policy, repeatable, total, begun };
+    let terms = Terms { timeouts: &policy.timeouts, retries: &policy.retries, repeatable, total, begun };
     let message = Message { head: &head, to_head: request.method == Method::HEAD, http11: true };
     let mut timer = Timer::new(deadline);
     let mut out = shard.buffers.scratch();

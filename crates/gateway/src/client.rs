@@ -201,11 +201,10 @@ impl<N: Net> Client<N> {
         };
         let way = match service.and_then(|name| compiled.upstreams.get(name)) {
             Some(upstream) => {
-                let retries = &upstream.policy.retries;
-                let of_route = route.map(|r| &r.policy);
-                let declared = of_route.and_then(|p| p.idempotent).unwrap_or(retries.idempotent);
-                let keyed = of_route.and_then(|p| p.idempotency_key).unwrap_or(retries.idempotency_key);
-                let repeatable = Repeatable::of(request.method, declared, keyed && request.has_idempotency_key);
+                let of_route = route.and_then(|r| r.policy.retries.as_ref());
+                let retries = of_route.unwrap_or(&upstream.policy.retries);
+                let keyed = retries.idempotency_key && request.has_idempotency_key;
+                let repeatable = Repeatable::of(request.method, retries.idempotent, keyed);
                 let mut head = self.shard.buffers.scratch();
                 write_upstream_head(&mut head, request, &self.ip_text, upstream.name.as_str());
                 Way::Service { upstream: upstream.clone(), route: route.cloned(), repeatable, head }

@@ -14,7 +14,7 @@ use crate::attempt::{Answer, Deadlines, Failed, Message, Tried, attempt};
 use crate::codec::{Framer, Framing};
 use crate::net::Net;
 use crate::shard::Shard;
-use crate::snapshot::UpstreamPolicy;
+use crate::snapshot::{Retries, Timeouts};
 use crate::timer::Timer;
 use crate::upload::{Upload, UploadError};
 use crate::upstream::{Peer, Upstream};
@@ -50,7 +50,8 @@ pub(crate) struct GaveUp {
 
 /// What may be done to get an answer.
 pub(crate) struct Terms<'t> {
-    pub(crate) policy: &'t UpstreamPolicy,
+    pub(crate) timeouts: &'t Timeouts,
+    pub(crate) retries: &'t Retries,
     pub(crate) repeatable: Repeatable,
     pub(crate) total: Duration,
     pub(crate) begun: Instant,
@@ -197,13 +198,13 @@ pub(crate) async fn exchange<N: Net>(
     timer: &mut Timer,
     out: &mut Vec<u8>,
 ) -> Exchanged<N> {
-    let retries = &terms.policy.retries;
+    let retries = terms.retries;
     let backoff = Backoff { base: retries.backoff_base, max: retries.backoff_max };
     let mut active = Active::begin(shard, upstream, terms.begun);
     let mut tried: Vec<Rc<Peer<N::Stream>>> = Vec::new();
     let mut sent = false;
     let mut deadlines = Deadlines {
-        timeouts: &terms.policy.timeouts,
+        timeouts: terms.timeouts,
         total: terms.begun + terms.total,
         total_length: terms.total,
         begun: terms.begun,

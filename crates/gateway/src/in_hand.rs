@@ -68,8 +68,9 @@ impl<N: Net> InHand<'_, N> {
     ) -> Next {
         let facts = self.facts;
         let policy = &upstream.policy;
-        let total = route.and_then(|r| r.policy.total).unwrap_or(policy.timeouts.total);
-        let terms = Terms { policy, repeatable, total, begun: facts.begun };
+        let timeouts = route.and_then(|r| r.policy.timeouts.as_ref()).unwrap_or(&policy.timeouts);
+        let retries = route.and_then(|r| r.policy.retries.as_ref()).unwrap_or(&policy.retries);
+        let terms = Terms { timeouts, retries, repeatable, total: timeouts.total, begun: facts.begun };
         let message = Message { head, to_head: facts.to_head, http11: facts.http11 };
         let mut out = self.shard.buffers.scratch();
         let exchanged = exchange(self.shard, upstream, &terms, &message, &mut upload, self.timer, &mut out).await;
@@ -101,7 +102,7 @@ impl<N: Net> InHand<'_, N> {
                 }
                 out.extend_from_slice(b"\r\n");
                 *self.answer_begun = true;
-                let idle = policy.timeouts.body_idle;
+                let idle = timeouts.body_idle;
                 let shard = self.shard;
                 let relayed = relay(
                     shard,

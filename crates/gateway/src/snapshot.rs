@@ -61,15 +61,14 @@ pub struct RouteSpec {
     pub policy: RoutePolicy,
 }
 
-/// What a route changes in the policy of its service. `None` keeps what the service has.
+/// What a route changes in the policy of its service; `None` keeps what the service has. The budget, the ejection and the
+/// balancer belong to the service as a whole: they judge endpoints, not requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoutePolicy {
-    /// Every request on this route may be sent twice.
-    pub idempotent: Option<bool>,
-    /// A POST or PATCH with an `Idempotency-Key` may be sent twice.
-    pub idempotency_key: Option<bool>,
-    /// Total timeout.
-    pub total: Option<Duration>,
+    /// How long what may take.
+    pub timeouts: Option<Timeouts>,
+    /// What is sent again.
+    pub retries: Option<Retries>,
 }
 
 /// Who answers.

@@ -12,7 +12,8 @@ use common::{Client, Mock, Reply, Rig, ask, get, ok, options, post, ready, repli
 use mainstay_core::{EventBus, Reason, SystemClock};
 use mainstay_gateway::{
     BindError, Gateway, HeaderMap, Limits, Listener, ListenerId, LocalFuture, LocalHandler, LocalRequest,
-    LocalResponse, Method, Options, Request, RoutePolicy, RouteSpec, Snapshot, StatusCode, Target, UpstreamPolicy,
+    LocalResponse, Method, Options, Request, Retries, RoutePolicy, RouteSpec, Snapshot, StatusCode, Target,
+    UpstreamPolicy,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -107,7 +108,8 @@ async fn an_edge_needs_no_route_and_an_update_holds_at_once() {
 async fn a_route_may_differ_from_its_service() {
     let mock = Mock::start(|n, _| if n == 0 { status(503, "") } else { ok("") }).await;
     let mut snapshot = snapshot(UpstreamPolicy::default());
-    let policy = RoutePolicy { idempotent: Some(true), ..RoutePolicy::default() };
+    let retries = Retries { idempotent: true, ..Retries::default() };
+    let policy = RoutePolicy { retries: Some(retries), ..RoutePolicy::default() };
     let methods = Some(vec![Method::POST]);
     snapshot.routes.insert(0, RouteSpec { policy, methods, ..route("/twice", Target::Service(service())) });
     let rig = Rig::with(options(), snapshot, &[mock.addr]);

@@ -80,22 +80,22 @@ fn addresses(handle: &Handle) -> Addresses {
 
 /// Routes and policies, whole.
 pub(crate) fn snapshot(plan: &Plan, transactions: &TransactionRoutes, mutations: Mutations) -> Snapshot {
-    let routes = plan.routes.iter().filter_map(|route| route_spec(route, transactions)).collect();
+    let routes = plan.routes.iter().filter_map(|route| route_spec(route, transactions, mutations)).collect();
     let upstreams = plan.services.iter().map(|s| (s.name.clone(), upstream(&s.policy, mutations))).collect();
     Snapshot { routes, upstreams }
 }
 
-fn route_spec(route: &Route, transactions: &TransactionRoutes) -> Option<RouteSpec> {
+fn route_spec(route: &Route, transactions: &TransactionRoutes, mutations: Mutations) -> Option<RouteSpec> {
     let target = match &route.target {
         RouteTarget::Service(name) => Target::Service(name.clone()),
         RouteTarget::Transaction(name) => Target::Local(transactions.get(name)?.clone()),
     };
     let methods =
         route.methods.as_ref().map(|methods| methods.iter().filter_map(|m| m.parse::<Method>().ok()).collect());
-    let policy = route.policy.as_ref().map_or_else(RoutePolicy::default, |policy| RoutePolicy {
-        idempotent: Some(policy.idempotent),
-        idempotency_key: None,
-        total: Some(policy.timeout),
+    let policy = route.policy.as_ref().map(|policy| upstream(policy, mutations));
+    let policy = policy.map_or_else(RoutePolicy::default, |policy| RoutePolicy {
+        timeouts: Some(policy.timeouts),
+        retries: Some(policy.retries),
     });
     Some(RouteSpec { pattern: route.pattern.clone(), methods, target, policy })
 }

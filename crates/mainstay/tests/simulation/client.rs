@@ -14,7 +14,7 @@ use crate::http;
 use crate::world::{Told, Wanted, World};
 
 /// Orders of one client.
-const ORDERS: u64 = 14;
+const ORDERS: u64 = 30;
 /// How long one try may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Good answers in a row that count as healed.

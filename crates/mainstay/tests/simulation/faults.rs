@@ -14,7 +14,7 @@ use crate::shop::PORT;
 use crate::world::World;
 
 /// Faults of one run.
-const FAULTS: std::ops::RangeInclusive<usize> = 6..=14;
+const FAULTS: std::ops::RangeInclusive<usize> = 8..=30;
 /// How slow a slow link gets.
 const SLOW: Duration = Duration::from_millis(900);
 
@@ -71,8 +71,8 @@ impl Faults {
             let near = MAINSTAY.to_owned();
             let other = if rng.u8(0..4) == 0 { shoppers[rng.usize(0..shoppers.len())].clone() } else { far.clone() };
             let fault = match rng.u8(0..10) {
-                0..2 => Fault::Crash { host: near, noticed: false },
-                2..5 => Fault::Crash { host: far, noticed: rng.bool() },
+                0..3 => Fault::Crash { host: near, noticed: false },
+                3..5 => Fault::Crash { host: far, noticed: rng.bool() },
                 5 => Fault::Partition(near, other),
                 6 if rng.bool() => Fault::OneWay(near, other),
                 6 => Fault::OneWay(other, near),
@@ -80,6 +80,19 @@ impl Faults {
                 8 => Fault::Slow(near, other),
                 _ => Fault::Lossy(near, other, f64::from(rng.u8(1..20)) / 100.0),
             };
+            // A whole service is out of reach, and comes back piece by piece: what is held of an action arrives after
+            // its undo.
+            if let Fault::Hold(near, _) = &fault
+                && rng.bool()
+            {
+                let service = rng.usize(0..replicas.len() / 2) * 2;
+                for replica in &replicas[service..service + 2] {
+                    let length = Duration::from_millis(rng.u64(1000..6000));
+                    let fault = Fault::Hold(near.clone(), replica.clone());
+                    due.push(Due { at, fault: fault.clone(), begins: true });
+                    due.push(Due { at: at + length, fault, begins: false });
+                }
+            }
             due.push(Due { at, fault: fault.clone(), begins: true });
             due.push(Due { at: at + length, fault, begins: false });
         }

@@ -34,7 +34,7 @@ const ROUTE_WAIT: Duration = Duration::from_secs(3);
 /// For one try of a branch.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Short enough that some sagas turn round because of it.
-const DEADLINE: Duration = Duration::from_secs(6);
+const DEADLINE: Duration = Duration::from_secs(3);
 /// Long enough that nothing gets stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
 

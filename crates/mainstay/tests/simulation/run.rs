@@ -20,7 +20,7 @@ use crate::shop::Replica;
 use crate::world::World;
 
 /// How long the faults go on.
-const HURT: Duration = Duration::from_secs(12);
+const HURT: Duration = Duration::from_secs(15);
 /// How long healing may take: the longest back-off of the engine, twice, and some.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// How far time goes in one step.
@@ -37,6 +37,8 @@ pub(crate) enum Mutation {
     FreshKeys,
     /// What was open is not taken up again.
     NoRecovery,
+    /// Participants let a late action through after its undo.
+    NoBarrier,
 }
 
 /// What came of a run.

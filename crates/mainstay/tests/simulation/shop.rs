@@ -45,12 +45,13 @@ pub(crate) struct Ledger {
     pub(crate) entries: BTreeMap<String, Entry>,
     /// Actions that were answered from memory.
     pub(crate) replayed: u64,
+    barrier: bool,
     answers: BTreeMap<String, (u16, &'static str)>,
 }
 
 impl Ledger {
-    pub(crate) fn new(initial: i64) -> Self {
-        Self { initial, free: initial, entries: BTreeMap::new(), replayed: 0, answers: BTreeMap::new() }
+    pub(crate) fn new(initial: i64, barrier: bool) -> Self {
+        Self { initial, free: initial, entries: BTreeMap::new(), replayed: 0, barrier, answers: BTreeMap::new() }
     }
 
     fn act(&mut self, key: &str, order: &str, amount: i64, refused: bool) -> (u16, &'static str) {
@@ -59,7 +60,7 @@ impl Ledger {
             return *answer;
         }
         let entry = self.entries.entry(order.to_owned()).or_default();
-        let answer = if entry.barred {
+        let answer = if entry.barred && self.barrier {
             (409, "undone before")
         } else if refused || amount > self.free {
             (409, "not enough")

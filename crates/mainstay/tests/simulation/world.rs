@@ -69,14 +69,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation) -> Rc<Self> {
+        let ledger = |initial| RefCell::new(Ledger::new(initial, mutation != Mutation::NoBarrier));
         Rc::new(Self {
             seed,
             mutation,
             journal: Arc::new(MemoryJournal::new()),
             ledgers: BTreeMap::from([
-                ("order", RefCell::new(Ledger::new(0))),
-                ("inventory", RefCell::new(Ledger::new(60))),
-                ("payment", RefCell::new(Ledger::new(10_000_000))),
+                ("order", ledger(0)),
+                ("inventory", ledger(130)),
+                ("payment", ledger(10_000_000)),
             ]),
             endpoints: watch::Sender::new(Endpoints::default()),
             hurting: Cell::new(true),
