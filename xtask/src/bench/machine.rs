@@ -11,6 +11,8 @@ pub(crate) struct Machine {
     pub(crate) cpus: usize,
     model: String,
     kernel: String,
+    /// How TCP paces itself, which is part of what every proxy pays.
+    congestion: String,
     rustc: String,
     commit: String,
     load_before: String,
@@ -30,6 +32,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             model: model(&read("/proc/cpuinfo")),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            congestion: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
             rustc: run::output_of("rustc", &["--version"]).unwrap_or_default().trim().to_owned(),
             commit: format!("{}{}", commit.trim(), if changed { " with changes" } else { "" }),
             load_before: load(),
@@ -38,10 +41,11 @@ impl Machine {
 
     pub(crate) fn line(&self) -> String {
         format!(
-            "{} × {}, Linux {}, {}, commit {}; load average {} before, {} after",
+            "{} × {}, Linux {} ({}), {}, commit {}; load average {} before, {} after",
             self.cpus,
             self.model,
             self.kernel,
+            self.congestion,
             self.rustc,
             self.commit,
             self.load_before,
@@ -51,7 +55,7 @@ impl Machine {
 
     pub(crate) fn to_json(&self) -> Value {
         json!({
-            "cpus": self.cpus, "model": self.model, "kernel": self.kernel, "rustc": self.rustc,
+            "cpus": self.cpus, "model": self.model, "kernel": self.kernel, "congestion": self.congestion, "rustc": self.rustc,
             "commit": self.commit, "load_before": self.load_before, "load_after": load(),
         })
     }
