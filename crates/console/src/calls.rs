@@ -58,7 +58,8 @@ fn node(view: &View, name: &str, x: f64, y: f64) -> Markup {
     let level = service.map_or(Level::Good, level_of);
     let note = match service {
         Some(service) => format!("{}/{} ready", service.ready(), service.replicas.len()),
-        None => "users".to_owned(),
+        None if name == "ingress" => "users".to_owned(),
+        None => "Mainstay".to_owned(),
     };
     html! {
         g transform=(format!("translate({x:.0} {:.0})", y - NODE_HEIGHT / 2.0)) {

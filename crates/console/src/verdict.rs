@@ -154,7 +154,8 @@ fn detail(story: &Story, service: &ServiceView, episode: Option<&Episode>) -> St
         sentences.push(format!("{} retries/s keep failures from callers.", format::rate(service.retries)));
     }
     if service.replicas.iter().any(|replica| replica.state == ReplicaState::Failed) {
-        sentences.push(format!("It is left down after too many restarts. Look at: mainstay logs {}", service.name));
+        sentences
+            .push(format!("It is left down after too many restarts. Look at: .mainstay/logs/{}-*.log", service.name));
     }
     let here = |event: &&Arc<Event>| event.kind.service().is_some_and(|hurt| hurt.as_str() == service.name);
     let (ours, other) = (story.faults.values().find(here), story.faults.values().next());
@@ -164,7 +165,7 @@ fn detail(story: &Story, service: &ServiceView, episode: Option<&Episode>) -> St
         sentences.push(format!("A drill runs: {fault}."));
     }
     if sentences.is_empty() {
-        sentences.push(format!("See: mainstay events --service {}", service.name));
+        sentences.push("See: mainstay events".to_owned());
     }
     sentences.join(" ")
 }

@@ -22,9 +22,9 @@ use crate::codec::{Reject, Request, read_request, write_upstream_head};
 use crate::in_hand::{Facts, InHand, Next, write_own};
 use crate::local::LocalHead;
 use crate::net::Net;
-use crate::router::Route;
+use crate::router::{Door, Route};
 use crate::shard::Shard;
-use crate::snapshot::{ListenerId, Target};
+use crate::snapshot::Target;
 use crate::timer::Timer;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
@@ -43,7 +43,7 @@ pub(crate) struct Client<N: Net> {
     ip: IpAddr,
     /// As it is written into every head.
     ip_text: String,
-    listener: Rc<ListenerId>,
+    door: Rc<Door>,
     drain: Pin<Box<WaitForCancellationFutureOwned>>,
     buf: Buf,
     timer: Timer,
@@ -65,13 +65,7 @@ enum Way<N: Net> {
 }
 
 impl<N: Net> Client<N> {
-    pub(crate) fn new(
-        shard: Rc<Shard<N>>,
-        stream: N::Stream,
-        ip: IpAddr,
-        listener: Rc<ListenerId>,
-        drain: Shutdown,
-    ) -> Self {
+    pub(crate) fn new(shard: Rc<Shard<N>>, stream: N::Stream, ip: IpAddr, door: Rc<Door>, drain: Shutdown) -> Self {
         let timer = Timer::new(Instant::now() + shard.core.options.limits.idle_timeout);
         let drain = Box::pin(drain.cancelled_owned());
         Self {
@@ -79,7 +73,7 @@ impl<N: Net> Client<N> {
             stream,
             ip,
             ip_text: ip.to_string(),
-            listener,
+            door,
             drain,
             buf: Buf::default(),
             timer,
@@ -185,19 +179,17 @@ impl<N: Net> Client<N> {
             to_head: request.method == "HEAD",
             expects_continue: request.expects_continue,
         };
-        let (service, route) = match &*self.listener {
-            ListenerId::Edge { callee, .. } => (Some(callee), None),
-            ListenerId::Ingress => match compiled.router.find(request.method, request.path()) {
-                Some(route) => match &route.target {
-                    Target::Service(name) => (Some(name), Some(route)),
-                    Target::Local(_) => {
-                        let head = Box::new(LocalHead::read(request));
-                        let way = Way::Local { route: route.clone(), head };
-                        return Begun { head_len: request.head.len(), facts, way };
-                    }
-                },
-                None => (None, None),
+        let found = self.door.edge.as_ref().or_else(|| compiled.router.find(request.method, request.path()));
+        let (service, route) = match found {
+            Some(route) => match &route.target {
+                Target::Service(name) => (Some(name), Some(route)),
+                Target::Local(_) => {
+                    let head = Box::new(LocalHead::read(request));
+                    let way = Way::Local { route: route.clone(), head };
+                    return Begun { head_len: request.head.len(), facts, way };
+                }
             },
+            None => (None, None),
         };
         let way = match service.and_then(|name| compiled.upstreams.get(name)) {
             Some(upstream) => {
@@ -232,7 +224,7 @@ impl<N: Net> Client<N> {
             None => {
                 shard.counters.panics.add(1);
                 shard.counters.unrouted.record(500, Some(Reason::Panic), Duration::ZERO);
-                tracing::error!(listener = %self.listener, "a request met a bug in the data plane");
+                tracing::error!(listener = %self.door.id, "a request met a bug in the data plane");
                 if !self.answer_begun {
                     let mut out = Vec::new();
                     Own::new(Reason::Panic).write(&mut out);

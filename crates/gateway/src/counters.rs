@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mainstay_core::{Reason, ReplicaId, ServiceName};
 
+use crate::snapshot::ListenerId;
 use crate::stats::{Attempts, Histogram, LATENCY_BUCKETS, LATENCY_BUCKETS_US, Outcomes, ReplicaStats, Stats};
 
 const REASONS: usize = Reason::ALL.len();
@@ -160,6 +161,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) panics: Count,
     pub(crate) faults_injected: Count,
     routes: Named<String, OutcomeCounters>,
+    edges: Named<ListenerId, OutcomeCounters>,
     services: Named<ServiceName, ServiceCounters>,
     replicas: Named<ReplicaId, ReplicaCounters>,
 }
@@ -180,6 +182,10 @@ fn each<K, V>(map: &Named<K, V>, mut f: impl FnMut(&K, &V)) {
 impl WorkerCounters {
     pub(crate) fn route(&self, pattern: &String) -> Arc<OutcomeCounters> {
         named(&self.routes, pattern)
+    }
+
+    pub(crate) fn edge(&self, id: &ListenerId) -> Arc<OutcomeCounters> {
+        named(&self.edges, id)
     }
 
     pub(crate) fn service(&self, name: &ServiceName) -> Arc<ServiceCounters> {
@@ -203,6 +209,7 @@ impl WorkerCounters {
         sum.panics += self.panics.get();
         sum.faults_injected += self.faults_injected.get();
         each(&self.routes, |pattern, route| route.add_to(sum.routes.entry(pattern.clone()).or_default()));
+        each(&self.edges, |id, edge| edge.add_to(sum.edges.entry(id.clone()).or_default()));
         each(&self.replicas, |id, replica| replica.add_to(sum.replicas.entry(id.clone()).or_default()));
         each(&self.services, |name, service| {
             let total = sum.services.entry(name.clone()).or_default();

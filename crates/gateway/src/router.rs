@@ -1,4 +1,5 @@
-//! Which route a path takes: an exact one, else the longest prefix. A route for other methods does not count.
+//! Which route a request takes. At the ingress its path decides: an exact one, else the longest prefix; a route for
+//! other methods does not count. At an edge the door decides.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,13 +9,35 @@ use http::Method;
 use mainstay_core::ServiceName;
 
 use crate::counters::{OutcomeCounters, WorkerCounters};
-use crate::snapshot::{RoutePolicy, RouteSpec, Target};
+use crate::snapshot::{ListenerId, RoutePolicy, RouteSpec, Target};
 
 pub(crate) struct Route {
     pub(crate) target: Target,
     pub(crate) policy: RoutePolicy,
     pub(crate) counters: Arc<OutcomeCounters>,
     methods: Option<Vec<Method>>,
+}
+
+/// Where a connection came in.
+pub(crate) struct Door {
+    pub(crate) id: ListenerId,
+    /// Behind the door of an edge there is only one way.
+    pub(crate) edge: Option<Rc<Route>>,
+}
+
+impl Door {
+    pub(crate) fn new(id: ListenerId, counters: &WorkerCounters) -> Self {
+        let edge = match &id {
+            ListenerId::Ingress => None,
+            ListenerId::Edge { callee, .. } => Some(Rc::new(Route {
+                target: Target::Service(callee.clone()),
+                policy: RoutePolicy::default(),
+                counters: counters.edge(&id),
+                methods: None,
+            })),
+        };
+        Self { id, edge }
+    }
 }
 
 #[derive(Default)]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{Reason, ReplicaId, ServiceName};
 
+use crate::snapshot::ListenerId;
+
 /// Upper bounds of the latency buckets, in microseconds; one more bucket takes what is slower.
 pub const LATENCY_BUCKETS_US: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
@@ -107,6 +109,8 @@ pub struct ReplicaStats {
 pub struct Stats {
     /// By the pattern of the ingress route.
     pub routes: BTreeMap<String, Outcomes>,
+    /// By edge: the calls of one service to another.
+    pub edges: BTreeMap<ListenerId, Outcomes>,
     /// By service.
     pub services: BTreeMap<ServiceName, ServiceStats>,
     /// By replica.

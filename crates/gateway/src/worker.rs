@@ -15,6 +15,7 @@ use crate::caller::Call;
 use crate::client::Client;
 use crate::core::{Core, WorkerSeat};
 use crate::net::Net;
+use crate::router::Door;
 use crate::shard::Shard;
 use crate::snapshot::ListenerId;
 
@@ -86,7 +87,7 @@ async fn keep_house<N: Net>(shard: Rc<Shard<N>>) {
 async fn accept<N: Net>(shard: Rc<Shard<N>>, id: ListenerId, listener: N::Listener, drain: Shutdown) {
     let options = &shard.core.options;
     let connections_max = (options.limits.connections_max / options.workers).max(1) as u64;
-    let id = Rc::new(id);
+    let door = Rc::new(Door::new(id, &shard.counters));
     let mut clients = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -101,11 +102,11 @@ async fn accept<N: Net>(shard: Rc<Shard<N>>, id: ListenerId, listener: N::Listen
                 clients.spawn_local(refuse(stream));
             }
             Ok((stream, peer)) => {
-                let client = Client::new(shard.clone(), stream, peer.ip(), id.clone(), drain.clone());
+                let client = Client::new(shard.clone(), stream, peer.ip(), door.clone(), drain.clone());
                 clients.spawn_local(client.serve());
             }
             Err(error) => {
-                tracing::warn!(listener = %id, %error, "no connection could be accepted");
+                tracing::warn!(listener = %door.id, %error, "no connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

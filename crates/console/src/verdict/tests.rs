@@ -96,7 +96,7 @@ fn a_service_that_is_gone_is_worse_than_one_that_fails_a_little() {
         &[],
         Level::Bad,
         "payment has no ready replica — every call to it fails or waits.",
-        "It is left down after too many restarts. Look at: mainstay logs payment",
+        "It is left down after too many restarts. Look at: .mainstay/logs/payment-*.log",
     );
 }
 
@@ -105,7 +105,7 @@ fn a_start_is_no_harm() {
     let mut order = service("order", 1.0, &[Starting]);
     order.success = None;
     let headline = "order is starting: it takes no traffic yet.";
-    check(&view(vec![order]), &[], Level::Warn, headline, "See: mainstay events --service order");
+    check(&view(vec![order]), &[], Level::Warn, headline, "See: mainstay events");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mainstay_core::ServiceName;
-use mainstay_gateway::{Histogram, LATENCY_BUCKETS_US, ServiceStats, Stats};
+use mainstay_gateway::{Histogram, LATENCY_BUCKETS_US, ListenerId, Outcomes, ServiceStats, Stats};
 
 /// Seconds that are remembered: what a sparkline shows.
 pub(crate) const SECONDS_KEPT_MAX: usize = 600;
@@ -88,14 +88,26 @@ fn share(all: u64, bad: u64) -> Option<f64> {
     (all > 0).then(|| 1.0 - bad as f64 / all as f64)
 }
 
-/// The last seconds of every service and of the ingress.
+/// Where users come from, as a caller.
+pub(crate) const INGRESS: &str = "ingress";
+/// Who calls the branches of transactions.
+pub(crate) const TRANSACTIONS: &str = "transactions";
+
+/// The last seconds of every service, of who calls whom, and of the ingress.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
+    /// The pattern of each route and who answers: a service, or [`TRANSACTIONS`].
+    routes: Vec<(String, String)>,
     services: BTreeMap<ServiceName, Series>,
+    edges: BTreeMap<(String, String), Series>,
     ingress: Series,
 }
 
 impl Rates {
+    pub(crate) fn new(routes: Vec<(String, String)>) -> Self {
+        Self { routes, ..Self::default() }
+    }
+
     /// Takes a reading, once a second.
     pub(crate) fn take(&mut self, stats: &Stats) {
         for (name, of) in &stats.services {
@@ -105,15 +117,47 @@ impl Rates {
             self.services.entry(name.clone()).or_default().take(total);
         }
         let mut ingress = Flow::default();
-        for outcomes in stats.routes.values() {
-            ingress.add(&Flow {
-                requests: outcomes.total(),
-                failed: outcomes.by_class[4],
-                latency: outcomes.latency.clone(),
-                ..Flow::default()
-            });
-        }
+        stats.routes.values().for_each(|outcomes| ingress.add(&from(outcomes)));
         self.ingress.take(ingress);
+        for (edge, flow) in self.edges_of(stats) {
+            self.edges.entry(edge).or_default().take(flow);
+        }
+    }
+
+    /// Who calls whom. What a service got by neither a route nor an edge came from transactions.
+    fn edges_of(&self, stats: &Stats) -> BTreeMap<(String, String), Flow> {
+        let mut edges: BTreeMap<(String, String), Flow> = BTreeMap::new();
+        let mut add = |caller: &str, callee: &str, flow: &Flow| {
+            edges.entry((caller.to_owned(), callee.to_owned())).or_default().add(flow);
+        };
+        let mut seen: Vec<&str> = Vec::new();
+        for (pattern, callee) in &self.routes {
+            // Routes of one pattern are counted together, and so for the first of them.
+            if let Some(outcomes) = stats.routes.get(pattern).filter(|_| !seen.contains(&pattern.as_str())) {
+                seen.push(pattern);
+                add(INGRESS, callee, &from(outcomes));
+            }
+        }
+        for (id, outcomes) in &stats.edges {
+            if let ListenerId::Edge { callee, caller: Some(caller) } = id {
+                add(caller.as_str(), callee.as_str(), &from(outcomes));
+            }
+        }
+        let mut known: BTreeMap<String, Flow> = BTreeMap::new();
+        for ((_, callee), flow) in &edges {
+            known.entry(callee.clone()).or_default().add(flow);
+        }
+        for (name, of) in &stats.services {
+            let rest = from(&of.outcomes).since(&known.remove(name.as_str()).unwrap_or_default());
+            if rest.requests > 0 {
+                edges.insert((TRANSACTIONS.to_owned(), name.to_string()), rest);
+            }
+        }
+        edges
+    }
+
+    pub(crate) fn edge(&self, caller: &str, callee: &str) -> Option<&Series> {
+        self.edges.get(&(caller.to_owned(), callee.to_owned()))
     }
 
     pub(crate) fn service(&self, name: &ServiceName) -> Option<&Series> {
@@ -126,11 +170,14 @@ impl Rates {
 }
 
 fn flow(of: &ServiceStats) -> Flow {
+    Flow { retries: of.retries_unsent + of.retries_sent, ..from(&of.outcomes) }
+}
+
+fn from(outcomes: &Outcomes) -> Flow {
     Flow {
-        requests: of.outcomes.total(),
-        failed: of.outcomes.by_class[4],
-        retries: of.retries_unsent + of.retries_sent,
-        latency: of.outcomes.latency.clone(),
+        requests: outcomes.total(),
+        failed: outcomes.by_class[4],
+        latency: outcomes.latency.clone(),
         ..Flow::default()
     }
 }
@@ -193,6 +240,25 @@ mod tests {
         let (recent, seconds) = series.recent();
         assert_eq!((recent.requests, recent.failed, seconds), (100, 10, 10.0));
         assert_eq!(recent.success(), Some(0.9));
+    }
+
+    #[test]
+    fn what_came_by_no_door_came_from_transactions() {
+        let counted = |n: u64| Outcomes { by_class: [0, n, 0, 0, 0], ..Outcomes::default() };
+        let mut stats = Stats::default();
+        stats.routes.insert("/stock/*".into(), counted(10));
+        stats.routes.insert("/checkout".into(), counted(5));
+        let (order, inventory) = (ServiceName::new("order").unwrap(), ServiceName::new("inventory").unwrap());
+        stats.edges.insert(ListenerId::Edge { callee: inventory.clone(), caller: Some(order) }, counted(3));
+        stats.services.insert(inventory, ServiceStats { outcomes: counted(18), ..ServiceStats::default() });
+        let mut rates =
+            Rates::new(vec![("/stock/*".into(), "inventory".into()), ("/checkout".into(), TRANSACTIONS.into())]);
+        rates.take(&stats);
+        let edges: Vec<_> = rates.edges.iter().map(|((a, b), s)| format!("{a} {b} {}", s.kept().requests)).collect();
+        assert_eq!(
+            edges,
+            ["ingress inventory 10", "ingress transactions 5", "order inventory 3", "transactions inventory 5"]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mainstay_gateway::Stats;
 use mainstay_runtime::{ReplicaState, ReplicaStatus, ServiceStatus};
 use serde_json::{Value, json};
 
-use crate::assemble::rates::Rates;
+use crate::assemble::rates::{INGRESS, Rates, TRANSACTIONS};
 
 /// How often rates are taken.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -41,7 +41,8 @@ impl Screen {
         bus: EventBus,
     ) -> Arc<Self> {
         let (app, edges) = (plan.app.clone(), edges(plan));
-        Arc::new(Self { app, ingress, gateway, runtime, transactions, bus, edges, rates: Mutex::default() })
+        let rates = Mutex::new(Rates::new(routes(plan)));
+        Arc::new(Self { app, ingress, gateway, runtime, transactions, bus, edges, rates })
     }
 
     /// Takes a reading every second.
@@ -99,18 +100,20 @@ impl Screen {
     }
 }
 
+/// The pattern of each route, and who answers.
+fn routes(plan: &Plan) -> Vec<(String, String)> {
+    let target = |target: &RouteTarget| match target {
+        RouteTarget::Service(name) => name.to_string(),
+        RouteTarget::Transaction(_) => TRANSACTIONS.to_owned(),
+    };
+    plan.routes.iter().map(|route| (route.pattern.clone(), target(&route.target))).collect()
+}
+
 /// Who calls whom: the routes, the branches of transactions, and what services need.
 fn edges(plan: &Plan) -> Vec<(String, String)> {
-    let mut edges = Vec::new();
-    for route in &plan.routes {
-        match &route.target {
-            RouteTarget::Service(name) => edges.push(("ingress".to_owned(), name.to_string())),
-            RouteTarget::Transaction(name) => {
-                let steps = plan.transaction(name).map_or(&[][..], |t| &t.steps);
-                edges.extend(steps.iter().map(|step| ("ingress".to_owned(), step.call.service.to_string())));
-            }
-        }
-    }
+    let mut edges: Vec<_> = routes(plan).into_iter().map(|(_, callee)| (INGRESS.to_owned(), callee)).collect();
+    let steps = plan.transactions.iter().flat_map(|t| &t.steps);
+    edges.extend(steps.map(|step| (TRANSACTIONS.to_owned(), step.call.service.to_string())));
     for service in &plan.services {
         edges.extend(service.needs.iter().map(|callee| (service.name.to_string(), callee.to_string())));
     }
@@ -138,7 +141,7 @@ impl Source for Screen {
             p99_ms: recent.quantile_ms(0.99),
             p99_points: Vec::new(),
             services: self.runtime.status().iter().map(|service| service_view(service, &rates, &stats)).collect(),
-            edges: self.edges.iter().map(edge_view).collect(),
+            edges: self.edges.iter().map(|edge| edge_view(edge, &rates)).collect(),
             transactions: Some(TransactionsView {
                 open: counts.running + counts.compensating,
                 committed: counts.committed,
@@ -149,8 +152,15 @@ impl Source for Screen {
     }
 }
 
-fn edge_view((caller, callee): &(String, String)) -> EdgeView {
-    EdgeView { caller: caller.clone(), callee: callee.clone(), ..EdgeView::default() }
+fn edge_view((caller, callee): &(String, String), rates: &Rates) -> EdgeView {
+    let mut view = EdgeView { caller: caller.clone(), callee: callee.clone(), ..EdgeView::default() };
+    if let Some(series) = rates.edge(caller, callee) {
+        let (flow, seconds) = series.recent();
+        view.rate = flow.requests as f64 / seconds;
+        view.success = flow.success();
+        view.p99_ms = flow.quantile_ms(0.99);
+    }
+    view
 }
 
 fn service_view(service: &ServiceStatus, rates: &Rates, stats: &Stats) -> ServiceView {

@@ -4,7 +4,9 @@ use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::app::{Folder, SHOP, mainstay, order, said, turn};
+use mainstay_testing::Chrome;
+
+use crate::app::{Folder, SHOP, command, mainstay, order, said, turn, until};
 use crate::http;
 
 #[tokio::test]
@@ -53,4 +55,73 @@ async fn promtool(text: &str) {
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();
     assert!(output.status.success() && said(&output).trim().is_empty(), "{}", said(&output));
+}
+
+/// A drill against an app that is up, seen in a browser: the console while it lasts, the report after it. With
+/// `MAINSTAY_SCREENSHOTS=FOLDER` what was seen is kept there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_console_and_the_report_in_a_browser() {
+    let Some(chrome) = Chrome::start().await else { return };
+    let _turn = turn().await;
+    let folder = Folder::new(&(SHOP.to_owned() + SEEN));
+    let mut up = folder.up();
+    up.ready().await;
+    let drill = command(folder.path(), &["drill", "seen", "--seed", "3", "--report", "out"]).output();
+    let drill = tokio::spawn(drill);
+    chrome.viewport(1440, 900).await;
+    chrome.client().goto(&format!("http://{}/", folder.console)).await.unwrap();
+    for shown in ["payment-1", "drill: kill payment-1", "payment-1 ended", "payment-1 ready"] {
+        shows(&chrome, shown).await;
+    }
+    shows(&chrome, "drill: freeze inventory-2").await;
+    keep(&chrome, "console.png").await;
+    assert_eq!(chrome.console().await, Vec::<String>::new(), "no error, nothing that its own policy forbids");
+
+    let output = drill.await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    up.stop().await;
+    let report = folder.path().join("out/report.html");
+    chrome.viewport(1280, 1500).await;
+    chrome.client().goto(&format!("file://{}", report.display())).await.unwrap();
+    for shown in ["PASS", "no_lost_order", "kill payment-1", "freeze inventory-2", "mainstay drill seen --seed 3"] {
+        shows(&chrome, shown).await;
+    }
+    keep(&chrome, "report.png").await;
+    chrome.viewport(390, 800).await;
+    let wide = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+    assert_eq!(chrome.client().execute(wide, vec![]).await.unwrap(), true, "it fits a telephone");
+    assert_eq!(chrome.console().await, Vec::<String>::new());
+}
+
+/// One drill without a fault that ends what it is watched by.
+const SEEN: &str = r#"
+drills:
+  seen:
+    load:
+      rate: 40/s
+      for: 16s
+      mix:
+        - { route: "POST /checkout", share: 50%, body: { order_id: "{key}", sku: "{pick:tea|cup}", quantity: 1, card: visa-1, amount_cents: "{int:500..9000}" } }
+        - { route: "GET /catalog/tea", share: 25% }
+        - { route: "GET /stock/cup", share: 25% }
+    baseline: 3s
+    settle: 20s
+    faults:
+      - { at: 4s, kill: payment, replica: 1 }
+      - { at: 9s, freeze: inventory, replica: 2, for: 4s }
+"#;
+
+/// Waits until the page shows `text`.
+async fn shows(chrome: &Chrome, text: &str) {
+    until(&format!("the page shows {text:?}"), async || {
+        let page = chrome.client().execute("return document.body.innerText", vec![]).await.ok()?;
+        page.as_str().unwrap_or_default().contains(text).then_some(())
+    })
+    .await;
+}
+
+async fn keep(chrome: &Chrome, name: &str) {
+    if let Some(folder) = std::env::var_os("MAINSTAY_SCREENSHOTS") {
+        chrome.screenshot(&std::path::Path::new(&folder).join(name)).await;
+    }
 }
