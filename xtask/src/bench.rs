@@ -32,12 +32,10 @@ pub(crate) enum Bench {
 pub(crate) enum Part {
     /// Becomes another program, pinned to one CPU and ended with its parent.
     Pinned(process::Pinned),
-    /// The server behind the proxies.
+    /// The server behind the proxies, which sends the load before them as well.
     Upstream(upstream::Options),
     /// Copies bytes between two TCP connections: what any proxy has to pay.
     Relay(relay::Options),
-    /// Sends the load and says what it saw.
-    Load(load::Options),
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
@@ -51,7 +49,6 @@ pub(crate) fn part(part: &Part) -> anyhow::Result<()> {
         Part::Pinned(options) => process::become_pinned(options),
         Part::Upstream(options) => upstream::run(options),
         Part::Relay(options) => relay::run(options),
-        Part::Load(options) => load::run(options),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::case::Case;
+use super::load::Order;
 use super::machine::Machine;
 use super::peers::{self, Found, Proxy};
 use super::process::{Launcher, Server};
@@ -159,7 +160,7 @@ async fn rounds(plan: &Plan, found: &[Found], launcher: &Launcher, folder: &Path
         eprintln!("round {round} of {}", plan.rounds);
         for case in Case::ALL {
             for one in &mut running {
-                let sample = measure(plan, launcher, one, upstream, case).await?;
+                let sample = measure(plan, one, upstream, case).await?;
                 let series = all.iter_mut().find(|s| s.proxy == one.proxy && s.case == case);
                 series.context("each proxy has a series for each case")?.samples.push(sample);
             }
@@ -170,28 +171,19 @@ async fn rounds(plan: &Plan, found: &[Found], launcher: &Launcher, folder: &Path
     Ok(all)
 }
 
-async fn measure(
-    plan: &Plan,
-    launcher: &Launcher,
-    one: &mut Running,
-    upstream: SocketAddr,
-    case: Case,
-) -> anyhow::Result<Sample> {
+async fn measure(plan: &Plan, one: &mut Running, upstream: SocketAddr, case: Case) -> anyhow::Result<Sample> {
     one.server.check()?;
-    let args = [
-        ("--target", one.address.to_string()),
-        ("--pid", one.server.pid().to_string()),
-        ("--cpu", PROXY_CPU.to_string()),
-        ("--upstream", upstream.to_string()),
-        ("--case", case.name().to_owned()),
-        ("--connections", CONNECTIONS.to_string()),
-        ("--warm-up-ms", plan.warm_up.as_millis().to_string()),
-        ("--window-ms", plan.window.as_millis().to_string()),
-    ];
-    let mut words = vec!["bench-part".to_owned(), "load".to_owned()];
-    words.extend(args.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-    let output = launcher.output(LOAD_CPU, &words).await.with_context(|| one.proxy.name())?;
-    Sample::from_json(&serde_json::from_str(&output)?).context("the load generator prints a sample")
+    let order = Order {
+        target: one.address,
+        pid: one.server.pid(),
+        cpu: PROXY_CPU,
+        case,
+        connections: CONNECTIONS,
+        warm_up: plan.warm_up,
+        window: plan.window,
+    };
+    let answer = load::order(upstream, &order).await.with_context(|| one.proxy.name())?;
+    Sample::from_json(&serde_json::from_str(&answer)?).context("the load generator answers with a sample")
 }
 
 /// A port that is free now. Somebody might take it before we do; then the program that wants it says so and ends.

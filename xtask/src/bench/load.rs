@@ -1,22 +1,25 @@
 //! The load generator: a closed loop over connections that stay open. It checks every answer, and reads the proxy's CPU
 //! time itself, at the very edges of the window whose requests it counts.
+//!
+//! It runs in the process of the upstream, takes its orders by HTTP as well, and so costs one wake-up where two
+//! processes on one CPU would cost many: the busier the proxy can be kept, the less the figures depend on the load.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use anyhow::{anyhow, bail};
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::case::Case;
 use super::sample::Sample;
-use super::{cpu, http, runtime, upstream};
+use super::{cpu, http};
 
 /// Enough for the largest answer in one read.
 const BUFFER_BYTES: usize = 64 * 1024 + 1024;
@@ -27,27 +30,46 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// No answer to one question of our own may take longer.
 const ASK_MAX: Duration = Duration::from_secs(2);
 
-#[derive(Args)]
-pub(crate) struct Options {
+/// What an order may take beyond its own length, on a machine that has other things to do.
+const ORDER_MARGIN: Duration = Duration::from_secs(10);
+/// Where orders are sent to.
+pub(crate) const MEASURE: &str = "/measure?";
+
+/// One window of load.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Order {
     /// The proxy.
-    #[arg(long)]
-    target: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// Its process, and the CPU it runs on.
-    #[arg(long)]
-    pid: u32,
-    #[arg(long)]
-    cpu: usize,
-    /// The server behind it, asked for its counts.
-    #[arg(long)]
-    upstream: SocketAddr,
-    #[arg(long, value_enum)]
-    case: Case,
-    #[arg(long)]
-    connections: usize,
-    #[arg(long)]
-    warm_up_ms: u64,
-    #[arg(long)]
-    window_ms: u64,
+    pub(crate) pid: u32,
+    pub(crate) cpu: usize,
+    pub(crate) case: Case,
+    pub(crate) connections: usize,
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+}
+
+impl Order {
+    /// As it is sent.
+    pub(crate) fn path(&self) -> String {
+        let Self { target, pid, cpu, case, connections, warm_up, window } = self;
+        let (case, warm_up, window) = (case.name(), warm_up.as_millis(), window.as_millis());
+        format!("{MEASURE}{target}&{pid}&{cpu}&{case}&{connections}&{warm_up}&{window}")
+    }
+
+    pub(crate) fn read(path: &str) -> Option<Self> {
+        let mut words = path.strip_prefix(MEASURE)?.split('&');
+        let order = Self {
+            target: words.next()?.parse().ok()?,
+            pid: words.next()?.parse().ok()?,
+            cpu: words.next()?.parse().ok()?,
+            case: Case::from_str(words.next()?, false).ok()?,
+            connections: words.next()?.parse().ok()?,
+            warm_up: Duration::from_millis(words.next()?.parse().ok()?),
+            window: Duration::from_millis(words.next()?.parse().ok()?),
+        };
+        words.next().is_none().then_some(order)
+    }
 }
 
 struct Seen {
@@ -66,43 +88,39 @@ impl Seen {
     }
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let sample = LocalSet::new().block_on(&runtime()?, window(options))?;
-    println!("{}", sample.to_json());
-    Ok(())
-}
-
-async fn window(options: &Options) -> anyhow::Result<Sample> {
+/// Carries out an order. `opened`: how many connections the proxies have opened to the upstream until now.
+pub(crate) async fn window(order: &Order, opened: impl Fn() -> u64) -> anyhow::Result<Sample> {
+    let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
     let seen = Rc::new(Seen {
-        latency: RefCell::new(
-            Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).map_err(|error| anyhow!("histogram: {error:?}"))?,
-        ),
+        latency: RefCell::new(histogram.map_err(|error| anyhow!("histogram: {error:?}"))?),
         errors: Cell::new(0),
         first_error: RefCell::default(),
     });
-    let pids = cpu::tree(options.pid);
-    let opened_first = opened(options.upstream).await?;
-    let request: Rc<[u8]> = options.case.request().into();
-    for _ in 0..options.connections {
-        tokio::task::spawn_local(client(options.target, request.clone(), options.case, seen.clone()));
+    let pids = cpu::tree(order.pid);
+    let opened_first = opened();
+    let request: Rc<[u8]> = order.case.request().into();
+    let mut clients = JoinSet::new();
+    for _ in 0..order.connections {
+        clients.spawn_local(client(order.target, request.clone(), order.case, seen.clone()));
     }
-    sleep(Duration::from_millis(options.warm_up_ms)).await;
+    sleep(order.warm_up).await;
 
-    let opened_before = opened(options.upstream).await?;
-    let busy_before = cpu::busy(options.cpu)?;
+    let opened_before = opened();
+    let busy_before = cpu::busy(order.cpu)?;
     let spent_before = cpu::of(&pids)?;
     let begun = Instant::now();
     seen.latency.borrow_mut().reset();
-    sleep(Duration::from_millis(options.window_ms)).await;
+    sleep(order.window).await;
     let latency = seen.latency.borrow().clone();
     let seconds = begun.elapsed().as_secs_f64();
     let spent = cpu::of(&pids)?.since(spent_before);
-    let busy = cpu::busy(options.cpu)? - busy_before;
-    let opened_after = opened(options.upstream).await?;
+    let busy = cpu::busy(order.cpu)? - busy_before;
+    let opened_after = opened();
+    clients.shutdown().await;
 
     let first_error = seen.first_error.borrow().clone();
     if latency.is_empty() {
-        bail!("not one answer through {}: {first_error}", options.target);
+        bail!("not one answer through {}: {first_error}", order.target);
     }
     let requests = float(latency.len());
     Ok(Sample {
@@ -198,14 +216,34 @@ async fn ask_once(target: SocketAddr, path: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&buffer[body]).into_owned())
 }
 
-/// How many connections the proxies have opened to the upstream until now.
-async fn opened(upstream: SocketAddr) -> anyhow::Result<u64> {
-    let counts = timeout(ASK_MAX, ask_once(upstream, upstream::COUNTS)).await?.map_err(|error| anyhow!(error))?;
-    counts.split(' ').next().and_then(|n| n.parse().ok()).context("the upstream counts its connections")
+/// Sends an order, and waits for what it showed.
+pub(crate) async fn order(upstream: SocketAddr, order: &Order) -> anyhow::Result<String> {
+    let (path, longest) = (order.path(), order.warm_up + order.window + ORDER_MARGIN);
+    timeout(longest, ask_once(upstream, &path)).await?.map_err(|error| anyhow!(error))
 }
 
 /// Whether a proxy, or the upstream itself, answers.
 pub(crate) async fn answers(target: SocketAddr) -> Result<(), String> {
     let asked = timeout(ASK_MAX, ask_once(target, Case::Get1k.path())).await;
     asked.map_err(|_| "no answer in time".to_owned())?.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_arrives_as_it_was_sent() {
+        let order = Order {
+            target: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            pid: 12,
+            cpu: 1,
+            case: Case::Post4k,
+            connections: 64,
+            warm_up: Duration::from_millis(400),
+            window: Duration::from_secs(2),
+        };
+        assert_eq!(Order::read(&order.path()), Some(order));
+        assert_eq!(Order::read("/measure?127.0.0.1:80&1"), None);
+    }
 }

@@ -73,21 +73,6 @@ impl Launcher {
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Server { child, name: name.to_owned(), log: path })
     }
-
-    /// A part of ours that ends by itself: what it prints.
-    pub(crate) async fn output(&self, cpu: usize, args: &[String]) -> anyhow::Result<String> {
-        let output = tokio::process::Command::new(&self.xtask)
-            .args(self.command(cpu, &self.xtask, args))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        if !output.status.success() {
-            bail!("the load generator failed: {}", output.status);
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
 }
 
 /// A process of ours; dropping it ends it, and what it has started.

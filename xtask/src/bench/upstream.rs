@@ -12,12 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use super::case::{Case, RECEIPT, UPLOAD_BYTES};
+use super::load::{self, Order};
 use super::{http, runtime};
 
 /// Room for one request: a head, and the upload.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// Where the counts are asked for; such requests are not counted.
-pub(crate) const COUNTS: &str = "/counts";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -30,7 +29,6 @@ struct State {
     large: Vec<u8>,
     receipt: Vec<u8>,
     connections: Cell<u64>,
-    requests: Cell<u64>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -39,7 +37,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         large: answer("200 OK", &vec![b'x'; Case::Get64k.answer_bytes()]),
         receipt: answer("200 OK", RECEIPT),
         connections: Cell::new(0),
-        requests: Cell::new(0),
     });
     let tasks = LocalSet::new();
     tasks.block_on(&runtime()?, async {
@@ -59,6 +56,13 @@ fn answer(status: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+async fn measured(order: &Order, state: &State) -> Vec<u8> {
+    match load::window(order, || state.connections.get()).await {
+        Ok(sample) => answer("200 OK", sample.to_json().to_string().as_bytes()),
+        Err(error) => answer(&format!("500 {error:#}"), b""),
+    }
+}
+
 async fn serve(mut stream: TcpStream, state: &State) -> Result<(), String> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut filled = 0;
@@ -76,24 +80,20 @@ async fn serve(mut stream: TcpStream, state: &State) -> Result<(), String> {
             filled += read;
             continue;
         };
-        if path != COUNTS {
-            state.requests.set(state.requests.get() + 1);
-            if !counted {
-                counted = true;
-                state.connections.set(state.connections.get() + 1);
-            }
+        if !counted && !path.starts_with(load::MEASURE) {
+            counted = true;
+            state.connections.set(state.connections.get() + 1);
         }
         let own;
         let bytes = match path.as_str() {
             "/1k" => &state.small,
             "/64k" => &state.large,
             "/upload" if body == UPLOAD_BYTES => &state.receipt,
-            COUNTS => {
-                own = answer("200 OK", format!("{} {}", state.connections.get(), state.requests.get()).as_bytes());
-                &own
-            }
-            _ => {
-                own = answer("400 Bad Request", path.as_bytes());
+            path => {
+                own = match Order::read(path) {
+                    Some(order) => measured(&order, state).await,
+                    None => answer("400 Bad Request", path.as_bytes()),
+                };
                 &own
             }
         };
