@@ -78,7 +78,7 @@ pub(crate) async fn start(
         }
         start.key = Some(key.to_owned());
     }
-    let started = parts.transactions.start(start).await.map_err(refused)?;
+    let started = parts.transactions.start(start).await.map_err(|e| refused(&e))?;
     let Some(wait) = wait else {
         let status = if started.existing { StatusCode::OK } else { StatusCode::CREATED };
         return Ok((status, Json(json!({ "id": started.id, "status": started.status }))).into_response());
@@ -95,7 +95,7 @@ pub(crate) async fn start(
     Ok(response)
 }
 
-fn refused(error: StartError) -> ApiError {
+fn refused(error: &StartError) -> ApiError {
     ApiError::new(error.reason(), error.to_string())
 }
 

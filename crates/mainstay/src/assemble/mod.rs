@@ -63,7 +63,7 @@ impl App {
 
         // The gateway wants endpoints before there is a supervisor: they are relayed once both are there.
         let (endpoints, gateway_endpoints) = watch::channel(mainstay_core::Endpoints::default());
-        let (gateway, gateway_handle, addresses) = traffic::bind(&plan, &state, mutations, gateway_endpoints, &bus)?;
+        let (gateway, gateway_handle, addresses) = traffic::bind(&plan, &state, mutations, &gateway_endpoints, &bus)?;
         let seed = seed()?;
         let driver = ProcessDriver::new(ProcessOptions::new(state.root(), seed), clock.clone())?;
         let (supervisor, runtime) = Supervisor::new(
@@ -77,7 +77,7 @@ impl App {
         relay(runtime.endpoints(), endpoints);
 
         let options = StoreOptions { sync: !mutations.journal_sync_off, ..StoreOptions::default() };
-        let journal = Arc::new(SqliteJournal::open(&state.journal(), options).context("journal")?);
+        let journal = Arc::new(SqliteJournal::open(state.journal(), options).context("journal")?);
         let (engine, transactions) = mainstay_txn::Engine::new(
             mainstay_txn::Options {
                 seed,

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_config::{Plan, Policy, Route, RouteTarget};
+use mainstay_core::{Endpoints, EventBus};
 use mainstay_gateway::{
     Balancer, Budget, Ejection, Gateway, Handle, Listener, ListenerId, LocalHandler, Options, Retries, RoutePolicy,
     RouteSpec, Snapshot, Target, Timeouts, UpstreamPolicy,
 };
+
+use tokio::sync::watch;
 
 use crate::assemble::services::Addresses;
 use crate::mutation::Mutations;
@@ -44,8 +47,8 @@ pub(crate) fn bind(
     plan: &Plan,
     state: &StateDir,
     mutations: Mutations,
-    endpoints: tokio::sync::watch::Receiver<mainstay_core::Endpoints>,
-    bus: &mainstay_core::EventBus,
+    endpoints: &watch::Receiver<Endpoints>,
+    bus: &EventBus,
 ) -> anyhow::Result<(Gateway, Handle, Addresses)> {
     let first = snapshot(plan, &TransactionRoutes::new(), mutations);
     let ports = state.edge_ports();

@@ -29,7 +29,7 @@ impl Injector for Mainstay {
         port(async {
             let client = self.client()?;
             let status: Value = client.get("/v1/status").await?;
-            let ready = replicas(&status).filter(|r| r["state"] == "ready").filter_map(|r| id(r)).collect();
+            let ready = replicas(&status).filter(|r| r["state"] == "ready").filter_map(id).collect();
             let faults: Value = client.get("/v1/faults").await?;
             let leases = faults["faults"].as_array().into_iter().flatten();
             let leases = leases.filter_map(|f| Some(LeaseId(f["lease"].as_str()?.to_owned()))).collect();
