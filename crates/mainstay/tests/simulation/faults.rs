@@ -1,4 +1,4 @@
-//! What is done to the machines and the network, drawn from the seed: crashes, partitions of one and of both
+//! What is done to the machines and the network, drawn from the seed: crashes, frozen machines, partitions of one and of both
 //! directions, links that hold their messages back, slow links, lossy links.
 
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ enum Fault {
         host: String,
         noticed: bool,
     },
+    /// The host takes what comes and does nothing with it until it goes on.
+    Freeze(String),
     Partition(String, String),
     OneWay(String, String),
     Hold(String, String),
@@ -66,32 +68,31 @@ impl Faults {
         let mut due = Vec::new();
         for _ in 0..rng.usize(FAULTS) {
             let at = Duration::from_millis(rng.u64(0..span.as_millis() as u64));
-            let length = Duration::from_millis(rng.u64(50..4000));
+            let length = Duration::from_millis(rng.u64(50..6000));
             let far = replicas[rng.usize(0..replicas.len())].clone();
             let near = MAINSTAY.to_owned();
             let other = if rng.u8(0..4) == 0 { shoppers[rng.usize(0..shoppers.len())].clone() } else { far.clone() };
-            let fault = match rng.u8(0..10) {
+            let fault = match rng.u8(0..12) {
                 0..3 => Fault::Crash { host: near, noticed: false },
                 3..5 => Fault::Crash { host: far, noticed: rng.bool() },
-                5 => Fault::Partition(near, other),
-                6 if rng.bool() => Fault::OneWay(near, other),
-                6 => Fault::OneWay(other, near),
-                7 => Fault::Hold(near, other),
-                8 => Fault::Slow(near, other),
+                5..7 => Fault::Freeze(far),
+                7 => Fault::Partition(near, other),
+                8 if rng.bool() => Fault::OneWay(near, other),
+                8 => Fault::OneWay(other, near),
+                9 => Fault::Hold(near, other),
+                10 => Fault::Slow(near, other),
                 _ => Fault::Lossy(near, other, f64::from(rng.u8(1..20)) / 100.0),
             };
-            // A whole service is out of reach, and comes back piece by piece: what is held of an action arrives after
-            // its undo.
-            if let Fault::Hold(near, _) = &fault
+            // One replica is gone while the other one sleeps, and sleeps longer: what it was asked to do it does after
+            // the undo.
+            if let Fault::Freeze(frozen) = &fault
+                && let Some(twin) =
+                    replicas.iter().find(|r| *r != frozen && r[..r.len() - 1] == frozen[..frozen.len() - 1])
                 && rng.bool()
             {
-                let service = rng.usize(0..replicas.len() / 2) * 2;
-                for replica in &replicas[service..service + 2] {
-                    let length = Duration::from_millis(rng.u64(1000..6000));
-                    let fault = Fault::Hold(near.clone(), replica.clone());
-                    due.push(Due { at, fault: fault.clone(), begins: true });
-                    due.push(Due { at: at + length, fault, begins: false });
-                }
+                let fault = Fault::Crash { host: twin.clone(), noticed: rng.bool() };
+                due.push(Due { at, fault: fault.clone(), begins: true });
+                due.push(Due { at: at + length * 2 / 3, fault, begins: false });
             }
             due.push(Due { at, fault: fault.clone(), begins: true });
             due.push(Due { at: at + length, fault, begins: false });
@@ -134,6 +135,9 @@ impl Faults {
                     self.publish(sim);
                 }
             }
+            Fault::Freeze(host) => {
+                self.world.frozen.borrow_mut().insert(host);
+            }
             Fault::Partition(a, b) => sim.partition(a.as_str(), b.as_str()),
             Fault::OneWay(from, to) => sim.partition_oneway(from.as_str(), to.as_str()),
             Fault::Hold(a, b) => sim.hold(a.as_str(), b.as_str()),
@@ -154,6 +158,9 @@ impl Faults {
                     self.publish(sim);
                 }
             }
+            Fault::Freeze(host) => {
+                self.world.frozen.borrow_mut().remove(&host);
+            }
             // A release is a repair that also lets go what was held.
             Fault::Partition(a, b) | Fault::OneWay(a, b) | Fault::Hold(a, b) => sim.release(a.as_str(), b.as_str()),
             Fault::Slow(a, b) => sim.set_link_max_message_latency(a.as_str(), b.as_str(), self.latency_max),
@@ -164,6 +171,7 @@ impl Faults {
     /// Takes everything away, whatever it was.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
         self.due.clear();
+        self.world.frozen.borrow_mut().clear();
         for (host, down) in std::mem::take(&mut self.down) {
             if down > 0 {
                 self.down.insert(host.clone(), 1);

@@ -22,12 +22,14 @@ mod world;
 use oracle::Rule;
 use run::{Mutation, Run, run};
 
-/// Seeds that once found something, in this simulation or in what it simulates. Always run.
-const REGRESSIONS: [u64; 4] = [7, 11, 19, 23];
+/// Always run. Whatever seed finds something is added here. 10: an action arrives after its undo.
+const REGRESSIONS: [u64; 1] = [10];
 /// Further seeds that are made of the commit's, unless [`RUNS_VARIABLE`] says how many.
 const DERIVED: u64 = 30;
+/// Seeds that are run twice to compare their traces.
+const REPEATED: usize = 6;
 /// Runs in which a switched-off protection must show.
-const MUTATED_RUNS_MAX: u64 = 100;
+const MUTATED_RUNS_MAX: u64 = 60;
 /// Draws that many further seeds: for a search that may take its time.
 const RUNS_VARIABLE: &str = "MAINSTAY_SIMULATION_RUNS";
 /// Runs one seed and prints its trace.
@@ -50,6 +52,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
+#[expect(clippy::print_stderr, reason = "whoever reads a failed run needs its trace")]
 fn check(seed: u64) -> Run {
     let run = run(seed, Mutation::None);
     if number(SEED_VARIABLE).is_some() || !run.violations.is_empty() {
@@ -74,13 +77,12 @@ fn whatever_the_seed_does_every_promise_is_kept_and_everything_heals() {
         assert!(all.committed > 100 && all.rolled_back > 20, "{all:?}");
         assert!(all.recovered > 0 && all.ejections > 0 && all.unanswered > 20 && all.replayed > 0, "{all:?}");
     }
-    eprintln!("{all:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let seeds = seeds();
-    for &seed in &seeds[seeds.len().saturating_sub(2)..] {
+    for &seed in &seeds[seeds.len().saturating_sub(REPEATED)..] {
         let (first, second) = (check(seed).trace, check(seed).trace);
         let differs = first.iter().zip(&second).position(|(a, b)| a != b);
         assert_eq!(differs.map(|at| (&first[at.saturating_sub(3)..=at], &second[at])), None, "seed {seed}");
@@ -94,9 +96,7 @@ fn the_same_seed_gives_the_same_trace() {
 /// With a protection off, the oracle must see what it protects from.
 fn must_break(mutation: Mutation, rule: Rule) {
     let broken = |seed: &u64| run(*seed, mutation).violations.iter().any(|v| v.rule == rule);
-    let noticed = (1..=MUTATED_RUNS_MAX).find(broken);
-    assert!(noticed.is_some(), "{mutation:?} goes unnoticed");
-    eprintln!("{mutation:?} is noticed with seed {noticed:?}");
+    assert!((1..=MUTATED_RUNS_MAX).any(|seed| broken(&seed)), "{mutation:?} goes unnoticed");
 }
 
 #[test]

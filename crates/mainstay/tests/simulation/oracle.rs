@@ -112,18 +112,11 @@ fn effects(world: &World, wanted: &Wanted, row: Option<&Stored>, found: &mut Vec
             "payment" => wanted.amount,
             _ => 0,
         };
+        let whole = applied == 1 && !barred && taken == expected && (settled || *service == "payment");
+        let nothing = taken == 0 && !settled && (applied == 0 || barred);
         match row.map(|row| row.status) {
-            // Payment has no second step.
-            Some(Status::Committed) => {
-                if barred || applied == 0 || taken != expected || (*service != "payment" && !settled) {
-                    wrong(Rule::NeverBoth, "committed, and not all of it happened");
-                }
-            }
-            Some(Status::RolledBack) => {
-                if taken != 0 || settled || (applied > 0 && !barred) {
-                    wrong(Rule::NeverBoth, "rolled back, and some of it is left");
-                }
-            }
+            Some(Status::Committed) if !whole => wrong(Rule::NeverBoth, "committed, and not all of it happened"),
+            Some(Status::RolledBack) if !nothing => wrong(Rule::NeverBoth, "rolled back, and some of it is left"),
             None if applied > 0 || barred => wrong(Rule::NoneLost, "effects of an order that nobody knows"),
             _ => {}
         }

@@ -165,7 +165,7 @@ fn facts(world: &World, rows: &[Stored]) -> Facts {
     };
     for event in world.buses.borrow().iter().flat_map(mainstay_core::EventBus::recent) {
         match &event.kind {
-            EventKind::TransactionsRecovered { count } => facts.recovered += *count as u64,
+            EventKind::TransactionsRecovered { count } => facts.recovered += *count,
             EventKind::EndpointEjected { .. } => facts.ejections += 1,
             _ => {}
         }

@@ -197,6 +197,9 @@ impl Replica {
     async fn work(&self) {
         let ms = self.rng.borrow_mut().u64(0..15);
         sleep(Duration::from_millis(ms)).await;
+        while self.world.frozen.borrow().contains(&self.name) {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn quirk(&self) -> Quirk {

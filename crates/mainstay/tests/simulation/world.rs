@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) endpoints: watch::Sender<Endpoints>,
     /// The faults are on.
     pub(crate) hurting: Cell<bool>,
+    /// Hosts that do nothing for now.
+    pub(crate) frozen: RefCell<BTreeSet<String>>,
     /// How often Mainstay was started.
     pub(crate) starts: Cell<u64>,
     /// One bus for each start of Mainstay.
@@ -81,6 +83,7 @@ impl World {
             ]),
             endpoints: watch::Sender::new(Endpoints::default()),
             hurting: Cell::new(true),
+            frozen: RefCell::default(),
             starts: Cell::new(0),
             buses: RefCell::default(),
             wanted: RefCell::default(),
