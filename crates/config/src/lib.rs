@@ -2,7 +2,7 @@
 //!
 //! Two steps, so that nothing after them has to doubt: a [`File`] is what was written, where every key may be missing;
 //! a [`Plan`] is what it means, with every default filled in and every name resolved. Between them stands one table of
-//! keys, from which the reader, the defaults, [`explain`] and [`schema`] are all made.
+//! keys, from which the reader, the defaults, [`explain()`] and [`schema()`] are all made.
 //!
 //! A person who made five mistakes is told of five: see [`Diagnostic`]. Only this crate knows YAML.
 

@@ -1,6 +1,6 @@
 //! Load, faults, history, invariants, measures, report: the proof that a system keeps its promises while it is hurt.
 //!
-//! [`run`] takes a [`Spec`] and the ports through which it reaches the system, sends open-loop load, puts faults in
+//! [`run()`] takes a [`Spec`] and the ports through which it reaches the system, sends open-loop load, puts faults in
 //! and takes them out, waits until the system has healed, reads what it holds, and compares that with what the
 //! clients saw. The verdict is computed from these two and nothing else; where too little happened to say anything
 //! the verdict is INCONCLUSIVE, never PASS.
