@@ -39,8 +39,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const BELONGS_TO: &[(&str, &[&str])] = &[
     ("rusqlite", &["store", "shop"]),
     ("granit-parser", &["config"]),
-    ("httparse", &["gateway"]),
-    ("maud", &["console"]),
+    ("httparse", &["gateway", "testing"]),
+    ("maud", &["console", "drill"]),
     ("prometheus-client", &["observe"]),
     ("clap", &["mainstay", "xtask"]),
     ("anyhow", &["mainstay", "shop", "xtask"]),
