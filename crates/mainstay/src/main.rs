@@ -46,5 +46,9 @@ fn run(verb: Verb, terminal: &Terminal) -> anyhow::Result<ExitCode> {
 
 /// Everything but the data plane's own threads runs on one multi-thread runtime.
 fn on_runtime(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(verb);
+    // Whoever ends because a part failed must not wait for another part, which nobody told to stop.
+    runtime.shutdown_background();
+    code
 }

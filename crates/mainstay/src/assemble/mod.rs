@@ -7,35 +7,33 @@
 mod families;
 mod faults;
 mod rates;
+mod run;
 mod services;
 mod traffic;
 mod transactions;
 mod view;
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use mainstay_api::Parts;
 use mainstay_config::Plan;
-use mainstay_core::{Clock, EventBus, EventKind, ReplicaId, Shutdown, SystemClock};
-use mainstay_observe::{EventLog, Metrics};
+use mainstay_core::{Clock, EventBus, ReplicaId, Shutdown, SystemClock};
+use mainstay_observe::Metrics;
 use mainstay_runtime::{InFlight, ProcessDriver, ProcessOptions, Supervisor};
 use mainstay_store::{SqliteJournal, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::mutation::Mutations;
-use crate::state::{Running, StateDir};
-use crate::terminal::Terminal;
+use crate::state::{Lock, StateDir};
 
 /// The app, put together and ready to run. Holds every port and the lock of the state folder.
 pub(crate) struct App {
-    plan: Plan,
+    name: String,
     state: StateDir,
-    lock: crate::state::Lock,
+    lock: Lock,
     bus: EventBus,
     api_listener: TcpListener,
     api: axum::Router,
@@ -121,7 +119,7 @@ impl App {
         let api = mainstay_api::on_loopback_only(mainstay_api::router(parts).merge(console));
         let ingress = addresses.ingress;
         Ok(Self {
-            plan,
+            name: plan.app,
             state,
             lock,
             bus,
@@ -142,141 +140,6 @@ impl App {
     /// What ends the app when it is cancelled.
     pub(crate) fn stop(&self) -> Shutdown {
         self.stop.clone()
-    }
-
-    /// Runs until it is told to stop, then stops in an orderly way. A part that cannot go on ends all at once with an
-    /// error, and leaves the replicas running for the next `up`.
-    pub(crate) async fn run(self, terminal: &Terminal) -> anyhow::Result<ExitCode> {
-        let Self {
-            plan,
-            state,
-            lock,
-            bus,
-            api_listener,
-            api,
-            gateway,
-            ingress,
-            supervisor,
-            engine,
-            journal,
-            faults,
-            metrics,
-            view,
-            stop,
-        } = self;
-        let api_address = api_listener.local_addr()?;
-        let announced =
-            Running { app: plan.app.clone(), pid: std::process::id(), boot: bus.boot(), api: api_address, ingress };
-        let [gateway_stop, engine_stop, supervisor_stop, rest_stop] = [(); 4].map(|()| Shutdown::new());
-
-        // What serves the app, each with its own turn in the stop; and what only watches it.
-        let mut gateway = Part::spawn("gateway", {
-            let stop = gateway_stop.clone();
-            async move {
-                // It brings its own threads and runtimes, and holds the one that it is called on.
-                tokio::task::spawn_blocking(move || gateway.run(&stop)).await?.context("data plane")
-            }
-        });
-        let mut engine = Part::spawn("transactions", {
-            let stop = engine_stop.clone();
-            async move { Ok(engine.run(stop).await?) }
-        });
-        let mut supervisor = Part::spawn("supervisor", {
-            let stop = supervisor_stop.clone();
-            async move { Ok(supervisor.run(stop).await?) }
-        });
-        let mut rest = JoinSet::new();
-        let log = EventLog::open(&state.event_log())?;
-        rest.spawn(log.run(bus.clone(), rest_stop.clone()));
-        rest.spawn({
-            let (bus, stop) = (bus.clone(), rest_stop.clone());
-            async {
-                metrics.count_events(bus, stop).await;
-                Ok(())
-            }
-        });
-        rest.spawn({
-            let stop = rest_stop.clone();
-            async {
-                faults.watch(stop).await;
-                Ok(())
-            }
-        });
-        rest.spawn({
-            let (view, stop) = (view.clone(), rest_stop.clone());
-            async {
-                view.sample(stop).await;
-                Ok(())
-            }
-        });
-        let served = axum::serve(api_listener, api).with_graceful_shutdown(rest_stop.clone().cancelled_owned());
-        let api = tokio::spawn(served.into_future());
-
-        state.announce(&announced)?;
-        bus.publish(EventKind::Started { app: plan.app.clone(), adopted: view.adopted().await });
-        terminal.note(format!("{} is up: ingress http://{ingress}/  console http://{api_address}/", plan.app));
-
-        let mut failed = journal.failed();
-        let outcome = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            ended = gateway.ended() => Err(ended),
-            ended = engine.ended() => Err(ended),
-            ended = supervisor.ended() => Err(ended),
-            why = fatal(&mut failed) => Err(anyhow::anyhow!("journal: {why}")),
-        };
-        if let Err(error) = outcome {
-            state.withdraw();
-            return Err(error
-                .context("Mainstay cannot go on; the replicas are left running, start it again with `mainstay up`"));
-        }
-        bus.publish(EventKind::Stopping);
-        terminal
-            .note("stopping: no new requests, those in flight finish, then the replicas end (Ctrl-C again: at once)");
-        gateway_stop.cancel();
-        gateway.finish().await?;
-        engine_stop.cancel();
-        engine.finish().await?;
-        supervisor_stop.cancel();
-        supervisor.finish().await?;
-        state.withdraw();
-        rest_stop.cancel();
-        rest.join_all().await;
-        api.abort();
-        drop(lock);
-        terminal.note("stopped");
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// A part that runs as a task of its own.
-struct Part {
-    name: &'static str,
-    task: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Part {
-    fn spawn(name: &'static str, run: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
-        Self { name, task: tokio::spawn(run) }
-    }
-
-    /// Resolves only when the part ends although nobody told it to.
-    async fn ended(&mut self) -> anyhow::Error {
-        match (&mut self.task).await {
-            Ok(Ok(())) => anyhow::anyhow!("{} ended by itself", self.name),
-            Ok(Err(error)) => error.context(self.name),
-            Err(panic) => anyhow::anyhow!("{}: {panic}", self.name),
-        }
-    }
-
-    async fn finish(self) -> anyhow::Result<()> {
-        self.task.await.with_context(|| self.name)?.context(self.name)
-    }
-}
-
-async fn fatal(failed: &mut watch::Receiver<Option<String>>) -> String {
-    match failed.wait_for(Option::is_some).await.map(|why| why.clone()) {
-        Ok(Some(why)) => why,
-        _ => std::future::pending().await,
     }
 }
 

@@ -137,6 +137,26 @@ async fn audit(folder: &Folder, service: &str) -> Value {
     panic!("nobody answers for {service}");
 }
 
+/// A service that will not stop holds up the first Ctrl-C, and not the second.
+#[tokio::test]
+async fn a_second_interrupt_ends_at_once() {
+    let _turn = turn().await;
+    let folder = Folder::new(
+        "services:\n  deaf: { run: [/bin/sh, -c, 'trap \"\" TERM; while :; do sleep 1; done'], probes: { ready: { exec: /bin/true } } }\n",
+    );
+    let mut up = folder.up();
+    up.ready().await;
+    let pid = Pid::from_raw(up.pid()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    until("the stop has begun", async || folder.up_said().contains("Ctrl-C again").then_some(())).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let (code, words) = up.ended().await;
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("mainstay down"), "{words}");
+    let down = mainstay(folder.path(), &["down"]).await;
+    assert!(said(&down).contains("deaf-1 stopped"), "{}", said(&down));
+}
+
 /// An orderly stop under load: whoever was let in gets a right answer, inner calls included; the rest are not let in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planned_stop_loses_no_request() {
