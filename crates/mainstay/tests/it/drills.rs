@@ -53,11 +53,28 @@ async fn the_shop_passes() {
     let _turn = turn().await;
     let all = "{ at: 3s, lose_response: payment, share: 50%, for: 2s }, { at: 6s, kill_mainstay: true }, \
                { at: 7s, down: payment, for: 2s }";
-    let (code, report) = drill(&shop(all, "availability: 30%, detect_within: 5s"), "proof", None).await;
+    let (code, report) = drill(&shop(all, "availability: 30%"), "proof", None).await;
     assert_eq!((code, &report["verdict"]), (0, &Value::from("PASS")), "{:#}", report["reasons"]);
     for name in ["no_lost_order", "no_double_charge", "stock_conserved", "all_terminal"] {
         assert_eq!(invariant(&report, name)["standing"], "held", "{name}");
     }
+}
+
+/// What a newcomer runs first: it passes, says what it proved, and leaves nothing but its own folder.
+#[tokio::test]
+async fn the_demo_passes_and_leaves_only_its_folder() {
+    let _turn = turn().await;
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), &["demo"]).output().await.unwrap();
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    for words in ["PASS", "0 lost, 0 double, 0 stuck", "kill Mainstay itself", "console   http://127.0.0.1:"] {
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, [".mainstay"]);
+    let records = std::fs::read_dir(dir.path().join(".mainstay/demo/.mainstay/run/replicas")).unwrap();
+    assert_eq!(records.count(), 0, "every replica was stopped");
 }
 
 #[tokio::test]
