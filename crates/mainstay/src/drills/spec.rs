@@ -31,7 +31,9 @@ pub(crate) fn spec(plan: &Plan, name: &str, seed: u64, replay: &str) -> anyhow::
         ..Load::default()
     };
     spec.faults = planned.faults.iter().flat_map(faults).collect();
-    spec.invariants = plan.invariants.iter().map(|i| invariant(plan, planned, i)).collect::<anyhow::Result<_>>()?;
+    for invariant in &plan.invariants {
+        spec.invariants.extend(invariants(plan, planned, invariant)?);
+    }
     spec.expect = Expect {
         availability: planned.expect.availability,
         p99: planned.expect.p99.map(Span),
@@ -129,44 +131,49 @@ fn targets(whom: &Whom, harm: impl Fn(ServiceName, Option<u16>) -> Harm) -> Vec<
     }
 }
 
-fn invariant(plan: &Plan, planned: &config::Drill, invariant: &config::Invariant) -> anyhow::Result<Invariant> {
-    let rule = match &invariant.rule {
+/// One of the file may be several of the drill: each pair and each floor is checked by itself.
+fn invariants(plan: &Plan, planned: &config::Drill, invariant: &config::Invariant) -> anyhow::Result<Vec<Invariant>> {
+    let rules = match &invariant.rule {
         Rule::NoLost { ends_in, place } => {
             let mix = planned.load.mix.iter().filter(|op| starts_transaction(plan, op));
+            // The first state is where what was confirmed to a client ends, the others where what was refused may.
             let (done, undone) = ends_in.split_first().context("ends_in names a state")?;
-            let (source, done, undone) = match place {
+            let (source, done, refused) = match place {
                 Some(place) => {
                     let service = place.call.service.clone();
                     (Source::Audit { service, path: place.at.to_string() }, done.clone(), undone.to_vec())
                 }
                 None => (Source::Transactions { name: None }, "committed".to_owned(), vec!["rolled_back".to_owned()]),
             };
-            drill::Rule::NoLost {
-                operations: mix.map(operation_name).collect(),
-                source,
-                done: vec![done],
-                refused: undone,
-            }
+            let operations = mix.map(operation_name).collect();
+            vec![drill::Rule::NoLost { operations, source, done: vec![done], refused }]
         }
         Rule::AtMostOnce { place } => {
-            drill::Rule::AtMostOnce { service: place.call.service.clone(), path: place.at.to_string() }
+            vec![drill::Rule::AtMostOnce { service: place.call.service.clone(), path: place.at.to_string() }]
         }
         Rule::Equal { call, pairs } => {
-            // One pair: the file's check sees to that.
-            let (left, right) = pairs.first().context("equals has a pair")?;
-            drill::Rule::Conserved { left: sum(&call.service, left)?, right: sum(&call.service, right)? }
+            let side = |side: &config::Sum| sum(&call.service, side);
+            let rule = |(left, right)| Ok(drill::Rule::Conserved { left: side(left)?, right: side(right)? });
+            pairs.iter().map(|(left, right)| rule((left, right))).collect::<anyhow::Result<_>>()?
         }
         Rule::AtLeast { call, floors } => {
-            let (what, floor) = floors.first().context("at_least has a floor")?;
-            let path = match what {
-                config::Sum::Paths(paths) if paths.len() == 1 => paths[0].to_string(),
+            let rule = |what: &config::Sum, floor: f64| match what {
+                config::Sum::Paths(paths) if paths.len() == 1 => {
+                    let path = paths[0].to_string();
+                    Ok(drill::Rule::AtLeast { service: call.service.clone(), path, min: floor.ceil() as i64 })
+                }
                 other => bail!("invariant {}: at_least wants one path, not {other}", invariant.name),
             };
-            drill::Rule::AtLeast { service: call.service.clone(), path, min: *floor as i64 }
+            floors.iter().map(|(what, floor)| rule(what, *floor)).collect::<anyhow::Result<_>>()?
         }
-        Rule::TerminalWithin(limit) => drill::Rule::TerminalWithin { limit: Span(*limit) },
+        Rule::TerminalWithin(limit) => vec![drill::Rule::TerminalWithin { limit: Span(*limit) }],
     };
-    Ok(Invariant { name: invariant.name.clone(), rule })
+    let several = rules.len() > 1;
+    let named = |(i, rule)| {
+        let name = if several { format!("{}-{}", invariant.name, i + 1) } else { invariant.name.clone() };
+        Invariant { name, rule }
+    };
+    Ok(rules.into_iter().enumerate().map(named).collect())
 }
 
 fn sum(service: &ServiceName, sum: &config::Sum) -> anyhow::Result<Sum> {
