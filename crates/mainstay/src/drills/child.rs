@@ -37,10 +37,11 @@ impl Mainstay {
         let state = StateDir::beside(&file);
         let child = if state.is_held() { None } else { Some(Mutex::new(start(&file, &state)?)) };
         let mut mainstay = Self { file, state, ingress: SocketAddr::from(([127, 0, 0, 1], 0)), child };
-        let ready = tokio::time::timeout(START_MAX, mainstay.until_ready()).await;
-        let outcome = match ready {
-            Ok(outcome) => outcome,
-            Err(_) => Err(anyhow::anyhow!("not everything got ready within {START_MAX:?}")),
+        let outcome = tokio::select! {
+            outcome = mainstay.until_ready() => outcome,
+            () = tokio::time::sleep(START_MAX) => Err(anyhow::anyhow!("not everything got ready within {START_MAX:?}")),
+            // The child is in a group of its own and would live on without us.
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted while it started")),
         };
         if let Err(error) = outcome {
             let said = mainstay.last_words();
