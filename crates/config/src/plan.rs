@@ -219,12 +219,31 @@ pub struct Eject {
 pub struct Route {
     /// None: every method.
     pub methods: Option<Vec<String>>,
-    /// `/checkout` matches itself, `/orders/*` all below `/orders/`, `/*` everything.
+    /// `/checkout` matches itself, `/orders/*` matches `/orders` and all below it, `/*` everything.
     pub pattern: String,
     /// Where it goes.
     pub target: RouteTarget,
     /// Instead of the service's own.
     pub policy: Option<Policy>,
+}
+
+impl Route {
+    /// The route that a request takes, as the gateway chooses it: an exact path before a prefix, a longer prefix before a
+    /// shorter one, and of equal ones the first. A query is left out of account; `{key}` counts as plain text.
+    pub fn taken<'a>(routes: &'a [Route], method: &str, path: &str) -> Option<&'a Route> {
+        let path = path.split('?').next().unwrap_or(path);
+        let fits = |route: &Route| {
+            let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+            let by_method = route.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == method));
+            by_method && route.pattern.strip_suffix("/*").map_or(path == route.pattern, below)
+        };
+        let rank = |route: &Route| match route.pattern.strip_suffix("/*") {
+            Some(prefix) => prefix.len(),
+            None => usize::MAX,
+        };
+        // Of equal ones `max_by_key` gives the last, so the order is turned round.
+        routes.iter().rev().filter(|route| fits(route)).max_by_key(|route| rank(route))
+    }
 }
 
 /// Where a request goes.

@@ -45,7 +45,7 @@ pub enum Rule {
         /// Sum and floor.
         floors: Vec<(Sum, f64)>,
     },
-    /// `{ terminal_within: 30s }`: every transaction is over this long after the faults are.
+    /// `{ terminal_within: 30s }`: every transaction is over this long after its start.
     TerminalWithin(Duration),
 }
 

@@ -135,7 +135,7 @@ fn operation(context: &Context<'_>, item: &Reader<'_>, share: Share, routes: &[R
     let headers: BTreeMap<_, _> =
         item.pairs("headers").into_iter().map(|(k, v)| (header(context, k), v.value)).collect();
     let At { value: (method, path), spot } = request?;
-    if !routes.iter().any(|route| lint::matches(route, &method, &path)) {
+    if Route::taken(routes, &method, &path).is_none() {
         let fix = "every answer would be 404: add it under `routes`";
         context.report.error(spot, format!("no route matches `{method} {path}`"), fix);
     }

@@ -9,17 +9,6 @@ use super::{Context, named};
 use crate::plan::{Drill, FaultPlan, Route, RouteTarget, Service, Transaction, Whom};
 use crate::reader::Reader;
 
-/// Whether `route` takes `method path`; `{key}` counts as plain text.
-pub(super) fn matches(route: &Route, method: &str, path: &str) -> bool {
-    let path = path.split('?').next().unwrap_or(path);
-    let by_method = route.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == method));
-    by_method
-        && match route.pattern.strip_suffix("/*") {
-            Some(prefix) => path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')),
-            None => path == route.pattern,
-        }
-}
-
 /// Policies that nobody uses.
 pub(super) fn unused(context: &Context<'_>, app: &Reader<'_>, services: &[Service], routes: &[Route]) {
     for (name, _) in named(app, "policies") {
@@ -90,7 +79,7 @@ fn best_availability(
         };
         let duration = duration.min(drill.load.duration.saturating_sub(fault.at));
         for operation in &drill.load.mix {
-            let Some(route) = routes.iter().find(|r| matches(r, &operation.method, &operation.path)) else { continue };
+            let Some(route) = Route::taken(routes, &operation.method, &operation.path) else { continue };
             let lost: Duration = match &route.target {
                 RouteTarget::Service(target) if target == service => duration,
                 RouteTarget::Transaction(name) => {

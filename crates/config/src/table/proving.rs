@@ -88,7 +88,12 @@ pub(super) static INVARIANT: Section = Section {
             "Sums of the answer that must not be smaller: `$.min: 0`.",
             &["http"],
         ),
-        key("terminal_within", Shape::Span, None(""), "Every transaction is over this long after the faults are."),
+        key(
+            "terminal_within",
+            Shape::Span,
+            None(""),
+            "Every transaction is over this long after its start; give it more than the deadline.",
+        ),
     ],
     one_of: &["every", "at_most_once", "http", "terminal_within"],
     unbuilt: &["command", "sql", "equal_replies", "fail_means_no_effect"],

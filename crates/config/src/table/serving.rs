@@ -51,7 +51,10 @@ pub(super) static SERVICE: Section = Section {
         key(
             "env",
             Shape::Texts,
-            Value("{}", "nothing but $PORT, $MAINSTAY_REPLICA and a URL for each need is added"),
+            Value(
+                "{}",
+                "$PORT, $MAINSTAY_REPLICA, $MAINSTAY_GATEWAY, $MAINSTAY_OWNER and a URL for each need are added",
+            ),
             "Extra environment.",
         ),
         key("policy", Shape::Text, Value("standard", "the built-in one"), "How calls to it are made."),

@@ -42,7 +42,10 @@ fn counted(diagnostics: &[Diagnostic]) -> String {
 pub(crate) fn check(file: &Path, terminal: &Terminal) -> anyhow::Result<ExitCode> {
     let (ok, diagnostics) = match mainstay_config::load(file) {
         Ok((plan, mut warnings)) => {
-            warnings.extend(plan.missing_programs());
+            // A missing program is only a warning to whoever writes the file, and an error to whoever runs it.
+            let missing = plan.missing_programs();
+            warnings.retain(|w| !missing.iter().any(|m| (m.line, m.column) == (w.line, w.column)));
+            warnings.extend(missing);
             (!warnings.iter().any(|d| d.severity == Severity::Error), warnings)
         }
         Err(errors) => (false, errors),

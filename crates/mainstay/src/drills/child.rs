@@ -2,7 +2,7 @@
 //! or one that was up already and is left up.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The process that is drilled.
 pub(crate) struct Mainstay {
+    /// Asked for once: the file may be replaced by a newer build while a drill runs.
+    program: PathBuf,
     file: PathBuf,
     state: StateDir,
     ingress: SocketAddr,
@@ -35,8 +37,15 @@ impl Mainstay {
     /// The one that is up for `file`, or a new one as our child; waits until all of it is ready.
     pub(crate) async fn up(file: PathBuf) -> anyhow::Result<Self> {
         let state = StateDir::beside(&file);
-        let child = if state.is_held() { None } else { Some(Mutex::new(start(&file, &state)?)) };
-        let mut mainstay = Self { file, state, ingress: SocketAddr::from(([127, 0, 0, 1], 0)), child };
+        let program = std::env::current_exe().context("cannot find our own program")?;
+        let child = if state.is_held() {
+            None
+        } else {
+            // What an earlier drill's child said is of no use to this one.
+            let _ = std::fs::remove_file(log(&state));
+            Some(Mutex::new(start(&program, &file, &state)?))
+        };
+        let mut mainstay = Self { program, file, state, ingress: SocketAddr::from(([127, 0, 0, 1], 0)), child };
         let outcome = tokio::select! {
             outcome = mainstay.until_ready() => outcome,
             () = tokio::time::sleep(START_MAX) => Err(anyhow::anyhow!("not everything got ready within {START_MAX:?}")),
@@ -102,7 +111,7 @@ impl Mainstay {
         let at = SystemClock.wall_ms();
         // Waits until it is gone: the lock of the state folder dies with it, and the new one must not come before that.
         child.kill().await?;
-        *child = start(&self.file, &self.state)?;
+        *child = start(&self.program, &self.file, &self.state)?;
         Ok(at)
     }
 
@@ -132,10 +141,9 @@ fn log(state: &StateDir) -> PathBuf {
     state.root().join("logs/mainstay.log")
 }
 
-fn start(file: &std::path::Path, state: &StateDir) -> anyhow::Result<Child> {
+fn start(program: &Path, file: &Path, state: &StateDir) -> anyhow::Result<Child> {
     state.create()?;
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log(state))?;
-    let program = std::env::current_exe().context("cannot find our own program")?;
     let mut command = Command::new(program);
     command.arg("up").arg("--file").arg(file);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use mainstay_config::{self as config, FaultPlan, Place, Plan, RouteTarget, Rule, Whom};
+use mainstay_config::{self as config, FaultPlan, Place, Plan, Route, RouteTarget, Rule, Whom};
 use mainstay_core::{ServiceName, Share, Span};
 use mainstay_drill::{
     self as drill, Expect, Harm, Invariant, Load, Meaning, Operation, Source, Spec, Sum, TimedFault, Windows,
@@ -97,13 +97,8 @@ fn operation_name(planned: &config::Operation) -> String {
 }
 
 fn starts_transaction(plan: &Plan, operation: &config::Operation) -> bool {
-    let path = operation.path.split('?').next().unwrap_or_default();
-    plan.routes.iter().any(|route| {
-        let method = route.methods.as_ref().is_none_or(|methods| methods.contains(&operation.method));
-        let path =
-            route.pattern == path || route.pattern.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix));
-        method && path && matches!(route.target, RouteTarget::Transaction(_))
-    })
+    let route = Route::taken(&plan.routes, &operation.method, &operation.path);
+    route.is_some_and(|route| matches!(route.target, RouteTarget::Transaction(_)))
 }
 
 fn faults(planned: &config::TimedFault) -> Vec<TimedFault> {
