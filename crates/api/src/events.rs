@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -13,7 +14,7 @@ use mainstay_core::{EVENTS_KEPT_MAX, Event};
 use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::Parts;
+use crate::{ApiError, Parts};
 
 #[derive(Deserialize)]
 pub(crate) struct Wanted {
@@ -29,17 +30,18 @@ pub(crate) struct Wanted {
 pub(crate) async fn events(
     State(parts): State<Arc<Parts>>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
-) -> Response {
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(wanted) = wanted.map_err(|e| ApiError::bad_request(e.body_text()))?;
     if wanted.format.as_deref() == Some("json") {
         let (past, _) = parts.bus.subscribe_since(wanted.since);
         let skip = past.len().saturating_sub(wanted.limit.unwrap_or(EVENTS_KEPT_MAX));
         let events: Vec<Event> = past.iter().skip(skip).map(|event| Event::clone(event)).collect();
-        return Json(events).into_response();
+        return Ok(Json(events).into_response());
     }
     // A browser that reconnects says what it saw last.
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    Sse::new(stream(&parts, last.unwrap_or(wanted.since))).keep_alive(KeepAlive::default()).into_response()
+    Ok(Sse::new(stream(&parts, last.unwrap_or(wanted.since))).keep_alive(KeepAlive::default()).into_response())
 }
 
 fn stream(parts: &Parts, since: u64) -> impl Stream<Item = Result<SseEvent, Infallible>> + use<> {

@@ -144,6 +144,7 @@ async fn what_is_refused_says_why() {
     check("POST", "/v1/transactions", &"x".repeat(BODY_BYTES_MAX + 1), 413, "body_too_large").await;
     check("GET", "/v1/transactions/tx-0", "", 404, "there is no transaction").await;
     check("GET", "/v1/transactions?status=lost", "", 400, "bad_request").await;
+    check("GET", "/v1/events?limit=x", "", 400, "bad_request").await;
     check("GET", "/v2/anything", "", 404, "no_route").await;
     check("PATCH", "/v1/status", "", 404, "no_route").await;
 }

@@ -87,17 +87,18 @@ impl Gateway {
         for (seat, listeners) in self.seats.into_iter().zip(self.listeners) {
             let core = self.core.clone();
             let shutdown = shutdown.clone();
-            let thread = thread::Builder::new()
-                .name(format!("gateway-{}", seat.index()))
-                .spawn(move || run_worker(core, seat, listeners, &shutdown))?;
+            let thread = thread::Builder::new().name(format!("gateway-{}", seat.index())).spawn(move || {
+                // However a worker ends, the others end with it: one less would be a slow loss of service. The
+                // process is started again.
+                let _all_end = shutdown.clone().drop_guard();
+                run_worker(core, seat, listeners, &shutdown)
+            })?;
             threads.push(thread);
         }
         let mut result = Ok(());
         for thread in threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker of the data plane panicked")));
             if ended.is_err() {
-                // One worker less would be a slow loss of service: stop all, and let the process be started again.
-                shutdown.cancel();
                 result = ended;
             }
         }

@@ -12,12 +12,16 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Verb};
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What the parts have to say of themselves; `MAINSTAY_LOG=info` says more.
+    let filter = EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let terminal = Terminal::new(cli.json);
     match run(cli.verb, &terminal) {
         Ok(code) => code,

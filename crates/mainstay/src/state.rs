@@ -8,12 +8,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mainstay_core::WallMs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+/// How often a held lock is tried again, and the pause between.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 24;
 
@@ -90,11 +94,20 @@ impl StateDir {
     }
 
     /// Takes the folder for this process, or says who has it.
-    pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
+    pub(crate) async fn lock(&self) -> anyhow::Result<Lock> {
         let path = self.run("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
+        let mut outcome = file.try_lock();
+        // Whoever only looks whether it is held holds it for a moment, and a process that was killed a little longer.
+        for _ in 0..LOCK_TRIES {
+            if !matches!(outcome, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+            outcome = file.try_lock();
+        }
+        match outcome {
             Ok(()) => Ok(Lock { _file: file }),
             Err(TryLockError::WouldBlock) => {
                 let who =
@@ -182,22 +195,22 @@ mod tests {
         (dir, state)
     }
 
-    #[test]
-    fn only_one_holds_the_folder_and_the_other_is_told_who() {
+    #[tokio::test]
+    async fn only_one_holds_the_folder_and_the_other_is_told_who() {
         let (_dir, state) = state();
         assert!(!state.is_held());
-        let lock = state.lock().unwrap();
+        let lock = state.lock().await.unwrap();
         let address = "127.0.0.1:1".parse().unwrap();
         state.announce(&Running { app: "shop".into(), pid: 77, boot: 1, api: address, ingress: address }).unwrap();
         assert!(state.is_held());
-        let refused = state.lock().unwrap_err().to_string();
+        let refused = state.lock().await.unwrap_err().to_string();
         assert!(refused.contains("pid 77") && refused.contains("mainstay down"), "{refused}");
         drop(lock);
-        state.lock().unwrap();
+        state.lock().await.unwrap();
     }
 
-    #[test]
-    fn nonsense_left_behind_blocks_nothing() {
+    #[tokio::test]
+    async fn nonsense_left_behind_blocks_nothing() {
         let (_dir, state) = state();
         for name in ["token", "api.json", "edges.json", "lock"] {
             fs::write(state.run(name), "\0half a fi").unwrap();
@@ -205,7 +218,7 @@ mod tests {
         assert!(state.running().is_none());
         assert!(state.edge_ports().is_empty());
         assert_eq!(state.token().unwrap().len(), TOKEN_BYTES * 2);
-        state.lock().unwrap();
+        state.lock().await.unwrap();
     }
 
     #[test]

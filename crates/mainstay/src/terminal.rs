@@ -1,7 +1,7 @@
 //! What the user sees: data on standard output, everything else on standard error, colour only where it is welcome.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks to its user")]
+#![expect(clippy::print_stderr, reason = "this is where the program speaks to its user")]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -29,13 +29,18 @@ impl Terminal {
 
     /// Data.
     pub(crate) fn say(&self, text: impl AsRef<str>) {
-        println!("{}", text.as_ref());
+        self.out(text.as_ref());
     }
 
     /// Data, as JSON.
     pub(crate) fn say_json(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        println!("{}", serde_json::to_string_pretty(value)?);
+        self.out(&serde_json::to_string_pretty(value)?);
         Ok(())
+    }
+
+    /// A reader that has gone, such as `head`, has seen what it wanted.
+    fn out(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
     /// Everything that is not data.
@@ -46,7 +51,6 @@ impl Terminal {
     /// A line that the next one replaces where the terminal can do that; nothing elsewhere.
     pub(crate) fn status(&self, text: &str) {
         if self.live {
-            use std::io::Write;
             eprint!("\r\x1b[2K{text}");
             let _ = std::io::stderr().flush();
         }

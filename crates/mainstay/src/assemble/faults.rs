@@ -124,12 +124,13 @@ impl FaultDesk for Faults {
 
     fn renew(&self, lease: LeaseId) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(async move {
+            // Published under the lock, or a clear that comes between would be undone.
             let renewed = self.edge().get_mut(&lease).map(|(fault, until)| {
                 *until = Instant::now() + fault.ttl.0;
-                (fault.clone(), *until)
+                self.publish(&lease, fault, *until).is_ok()
             });
             match renewed {
-                Some((fault, until)) => self.publish(&lease, &fault, until).is_ok(),
+                Some(renewed) => renewed,
                 None => self.runtime.renew(&lease).await.is_ok(),
             }
         })

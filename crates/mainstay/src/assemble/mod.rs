@@ -53,16 +53,17 @@ impl App {
     /// Puts everything together. Nothing runs yet; whatever is wrong is said here, and nothing was changed.
     pub(crate) async fn assemble(plan: Plan, state: StateDir, mutations: Mutations) -> anyhow::Result<Self> {
         state.create()?;
-        let lock = state.lock()?;
+        let lock = state.lock().await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let bus = EventBus::new(clock.clone());
         let stop = Shutdown::new();
         let api_listener = listen(plan.listen.console).await?;
 
+        let seed = seed()?;
         // The gateway wants endpoints before there is a supervisor: they are relayed once both are there.
         let (endpoints, gateway_endpoints) = watch::channel(mainstay_core::Endpoints::default());
-        let (gateway, gateway_handle, addresses) = traffic::bind(&plan, &state, mutations, &gateway_endpoints, &bus)?;
-        let seed = seed()?;
+        let (gateway, gateway_handle, addresses) =
+            traffic::bind(&plan, &state, mutations, seed, &gateway_endpoints, &bus)?;
         let driver = ProcessDriver::new(ProcessOptions::new(state.root(), seed), clock.clone())?;
         let (supervisor, runtime) = Supervisor::new(
             mainstay_runtime::Options { state_dir: state.root().to_owned(), seed },
@@ -165,6 +166,12 @@ fn relay(mut from: watch::Receiver<mainstay_core::Endpoints>, to: watch::Sender<
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        anyhow::bail!(
+            "console: {address} can be reached from outside, and whoever reaches it may read everything\n  \
+             fix: set `listen: {{ console: \"127.0.0.1:9900\" }}` in the file; there are no roles yet"
+        );
+    }
     TcpListener::bind(address).await.with_context(|| {
         format!("console: cannot listen on {address}\n  fix: end what listens there, or set `listen: {{ console: … }}` in the file")
     })

@@ -6,12 +6,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use mainstay_core::{EventKind, Shutdown};
+use mainstay_core::{Event, EventBus, EventKind, Severity, Shutdown};
 use mainstay_observe::EventLog;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::assemble::App;
+use crate::commands::look::time_of_day;
 use crate::state::Running;
 use crate::terminal::Terminal;
 
@@ -23,7 +25,7 @@ impl App {
         let (bus, state, ingress, view) = (self.bus.clone(), self.state.clone(), self.ingress, self.view.clone());
         let boot = bus.boot();
         let (app, stop, mut journal) = (self.name.clone(), self.stop.clone(), self.journal.failed());
-        let (mut serving, watching, _lock) = self.start()?;
+        let (mut serving, watching, _lock) = self.start(*terminal)?;
 
         state.announce(&Running { app: app.clone(), pid: std::process::id(), boot, api, ingress })?;
         bus.publish(EventKind::Started { app: app.clone(), adopted: view.adopted().await });
@@ -49,7 +51,7 @@ impl App {
     }
 
     /// Starts every part. The lock is held for as long as the caller holds it.
-    fn start(self) -> anyhow::Result<(Serving, Watching, crate::state::Lock)> {
+    fn start(self, terminal: Terminal) -> anyhow::Result<(Serving, Watching, crate::state::Lock)> {
         let log = EventLog::open(&self.state.event_log())?;
         let (gateway, engine, supervisor) = (self.gateway, self.engine, self.supervisor);
         let serving = Serving {
@@ -67,6 +69,7 @@ impl App {
             // Without its log Mainstay goes on: the events are still on the bus.
             let _ = log.run(bus, end).await;
         });
+        tasks.spawn(warn(self.bus.clone(), terminal, stop.clone()));
         tasks.spawn(self.metrics.count_events(self.bus, stop.clone()));
         tasks.spawn(self.faults.watch(stop.clone()));
         tasks.spawn(self.view.sample(stop.clone()));
@@ -143,6 +146,27 @@ impl Part {
     async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.task.await.with_context(|| self.name)?.context(self.name)
+    }
+}
+
+/// Tells whoever watches the terminal what is not as it should be; everything else is in `mainstay events`.
+async fn warn(bus: EventBus, terminal: Terminal, stop: Shutdown) {
+    let (past, mut live) = bus.subscribe_since(0);
+    let tell = |event: &Event| {
+        if event.kind.severity() >= Severity::Warn {
+            terminal.note(format!("{}  {}", time_of_day(event.at), event.kind));
+        }
+    };
+    past.iter().for_each(|event| tell(event));
+    loop {
+        tokio::select! {
+            event = live.recv() => match event {
+                Ok(event) => tell(&event),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            () = stop.cancelled() => return,
+        }
     }
 }
 

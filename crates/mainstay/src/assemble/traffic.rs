@@ -47,19 +47,28 @@ pub(crate) fn bind(
     plan: &Plan,
     state: &StateDir,
     mutations: Mutations,
+    seed: u64,
     endpoints: &watch::Receiver<Endpoints>,
     bus: &EventBus,
 ) -> anyhow::Result<(Gateway, Handle, Addresses)> {
     let first = snapshot(plan, &TransactionRoutes::new(), mutations);
     let ports = state.edge_ports();
     let try_bind = |ports: &BTreeMap<String, u16>| {
-        Gateway::bind(Options::default(), &listeners(plan, ports), first.clone(), endpoints.clone(), bus.clone())
+        Gateway::bind(
+            Options { seed, ..Options::default() },
+            &listeners(plan, ports),
+            first.clone(),
+            endpoints.clone(),
+            bus.clone(),
+        )
     };
     let bound = match try_bind(&ports) {
         Err(_) if !ports.is_empty() => try_bind(&BTreeMap::new()),
         bound => bound,
     };
-    let (gateway, handle) = bound?;
+    let fix = "end what listens there, or set `listen: { ingress: … }` in the file";
+    // Its cause is in its text already.
+    let (gateway, handle) = bound.map_err(|error| anyhow::anyhow!("{error}\n  fix: {fix}"))?;
     let addresses = addresses(&handle);
     let kept =
         addresses.edges.iter().map(|((caller, callee), a)| (edge_name(caller.as_str(), callee.as_str()), a.port()));

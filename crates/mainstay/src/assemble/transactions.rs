@@ -116,6 +116,9 @@ impl Starts {
             None => None,
         };
         // The header may repeat the body's key, not contradict it: what is deduplicated must be one thing.
+        if from_header.as_ref().is_some_and(|header| from_body.as_ref().is_some_and(|body| body != header)) {
+            return Err(bad("the header idempotency-key and the key in the body differ; send one of them".into()));
+        }
         Ok(Start { name: self.name.clone(), key: from_body.or(from_header), input })
     }
 }

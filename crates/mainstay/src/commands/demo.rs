@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Demo;
 use crate::commands::drill::show;
+use crate::commands::file::BAD_INPUT;
 use crate::drills::{Mainstay, Run};
 use crate::state::StateDir;
 use crate::terminal::Terminal;
@@ -26,6 +27,14 @@ const DRILL: &str = "five-hurts";
 const PORTS: [(&str, u16); 2] = [("@INGRESS@", 8080), ("@CONSOLE@", 9900)];
 
 pub(crate) async fn demo(args: &Demo, terminal: &Terminal) -> anyhow::Result<ExitCode> {
+    // What could not run has proved nothing, which is no FAIL.
+    run(args, terminal).await.or_else(|error| {
+        terminal.error(&error);
+        Ok(ExitCode::from(BAD_INPUT))
+    })
+}
+
+async fn run(args: &Demo, terminal: &Terminal) -> anyhow::Result<ExitCode> {
     let folder = prepare()?;
     let file = folder.join("mainstay.yaml");
     let plan = match mainstay_config::load(&file) {

@@ -43,7 +43,7 @@ async fn stop_orphans(state: &StateDir, terminal: &Terminal) -> anyhow::Result<E
         terminal.say("nothing is up here");
         return Ok(ExitCode::SUCCESS);
     }
-    let _lock = state.lock()?;
+    let _lock = state.lock().await?;
     let stopped = mainstay_runtime::stop_orphans(state.root(), ORPHAN_GRACE).await?;
     if stopped.is_empty() {
         terminal.say("nothing is up here");

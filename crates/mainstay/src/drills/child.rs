@@ -50,7 +50,7 @@ impl Mainstay {
             outcome = mainstay.until_ready() => outcome,
             () = tokio::time::sleep(START_MAX) => Err(anyhow::anyhow!("not everything got ready within {START_MAX:?}")),
             // The child is in a group of its own and would live on without us.
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted while it started")),
+            () = crate::drills::told_to_end() => Err(anyhow::anyhow!("interrupted while it started")),
         };
         if let Err(error) = outcome {
             let said = mainstay.last_words();

@@ -12,6 +12,7 @@ use anyhow::Context;
 use mainstay_config::Plan;
 use mainstay_core::{Shutdown, SystemClock};
 use mainstay_drill::{Drill, Progress, Report};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use child::Mainstay;
@@ -72,9 +73,26 @@ impl Run<'_> {
     }
 }
 
+/// Resolves when somebody wants an end: Ctrl-C, TERM, or a terminal that was closed.
+pub(crate) async fn told_to_end() {
+    let hear = |kind| signal(kind).ok();
+    let [mut int, mut term, mut hup] =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(hear);
+    // A signal that cannot be heard does what it always does: it ends the process.
+    let wait = async |signal: &mut Option<Signal>| match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(&mut int) => {}
+        () = wait(&mut term) => {}
+        () = wait(&mut hup) => {}
+    }
+}
+
 async fn interrupted(stop: Shutdown, over: Shutdown) {
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => stop.cancel(),
+        () = told_to_end() => stop.cancel(),
         () = over.cancelled() => {}
     }
 }

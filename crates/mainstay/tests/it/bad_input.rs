@@ -86,7 +86,7 @@ async fn a_port_in_use_is_named() {
         let _taken = std::net::TcpListener::bind(address).unwrap();
         let (code, text) = folder.up().ended().await;
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains(which) && text.contains(&address.to_string()), "{text}");
+        assert!(text.contains(which) && text.contains(&address.to_string()) && text.contains("fix: "), "{text}");
         assert!(folder.pids().is_empty(), "nothing was started");
     }
 }
