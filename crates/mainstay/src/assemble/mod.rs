@@ -75,8 +75,7 @@ impl App {
         )?;
         relay(runtime.endpoints(), endpoints);
 
-        let options = StoreOptions { sync: !mutations.journal_sync_off, ..StoreOptions::default() };
-        let journal = Arc::new(SqliteJournal::open(state.journal(), options).context("journal")?);
+        let journal = Arc::new(SqliteJournal::open(state.journal(), store_options(mutations)).context("journal")?);
         let (engine, transactions) = mainstay_txn::Engine::new(
             mainstay_txn::Options {
                 seed,
@@ -179,4 +178,21 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 fn seed() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|e| anyhow::anyhow!("the system gives no random bytes: {e}"))
+}
+
+/// What the journal promises: the disk has what was acknowledged, unless a test took that away.
+fn store_options(mutations: Mutations) -> StoreOptions {
+    StoreOptions { sync: !mutations.journal_sync_off, ..StoreOptions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of acknowledged transactions without it is shown by the power loss in the store's own tests.
+    #[test]
+    fn the_journal_waits_for_the_disk_unless_a_test_says_otherwise() {
+        assert!(store_options(Mutations::default()).sync);
+        assert!(!store_options(Mutations { journal_sync_off: true, ..Mutations::default() }).sync);
+    }
 }
