@@ -80,7 +80,7 @@ impl<N: Net> Shard<N> {
     }
 
     pub(crate) fn moment(&self, now: Instant) -> Moment {
-        now.saturating_duration_since(self.origin)
+        now.saturating_duration_since(self.origin).into()
     }
 
     /// What holds now. Costs three loads unless something was published.

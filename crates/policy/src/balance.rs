@@ -64,7 +64,7 @@ impl PeakEwma {
     }
 
     fn weight(&self, now: Moment) -> f64 {
-        let silent = now.saturating_sub(self.at);
+        let silent = now.since(self.at);
         if silent < Duration::from_millis(1) {
             // exp(-x) ≈ 1 - x: the usual case, and an order of magnitude cheaper.
             return 1.0 - silent.as_secs_f64() / DECAY.as_secs_f64();
@@ -91,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_average_stays_between_the_extremes(rtts in proptest::collection::vec((1u64..10_000, 0u64..5000), 1..100)) {
-            let mut now = Duration::ZERO;
+            let mut now = Moment::ZERO;
             let mut ewma = PeakEwma::new(now, Some(MS));
             let (mut low, mut high) = (1_000_000u64, 1_000_000u64);
             for (rtt_us, wait_ms) in rtts {
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn failing_fast_attracts_nobody() {
-        let mut good = PeakEwma::new(Duration::ZERO, None);
+        let mut good = PeakEwma::new(Moment::ZERO, None);
         let mut bad = good;
-        let now = Duration::from_secs(20);
+        let now = Moment::from(Duration::from_secs(20));
         good.observe(now, 50 * MS);
         bad.observe(now, MS);
         bad.fail(now, Duration::from_secs(5));

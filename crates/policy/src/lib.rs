@@ -1,37 +1,42 @@
-//! Request policies as pure state machines: retries, budgets, back-off, ejection, balancing.
-//!
-//! Nothing here knows a runtime, a clock or a random source: time and randomness are arguments, so that the same
-//! machines run in a proxy, in a Tower stack, under a paused clock and in a simulation that must repeat exactly.
-//! Nothing here locks, and nothing allocates while requests flow.
-//!
-//! Time is a [`Moment`]: what has passed since a start that the caller chooses and never changes. It must not go
-//! backwards; where it does, the machines take it as standing still.
-//!
-//! ```
-//! use std::time::Duration;
-//! use mainstay_policy::{Backoff, BudgetOptions, RetryBudget};
-//!
-//! let mut budget = RetryBudget::new(BudgetOptions::default());
-//! let now = Duration::from_secs(1);
-//! budget.begin(now); // a first attempt
-//! let permit = budget.withdraw(now).expect("the floor allows it");
-//! budget.settle(permit, now); // the retry ended
-//! let wait = Backoff::default().delay(0, &mut fastrand::Rng::with_seed(7));
-//! assert!(wait <= Duration::from_millis(25));
-//! # budget.end();
-//! ```
+//! Every request policy as a Tower layer, and as a plain state machine for those who have no Tower.
 
+mod adapt;
 mod backoff;
 mod balance;
+mod breaker;
 mod budget;
+mod bulkhead;
+mod deadline;
+mod error;
+mod fallback;
+mod fault;
+mod hedge;
+mod limit;
+mod observe;
 mod outlier;
+mod profile;
+mod rate_limit;
 mod retry;
+mod settings;
+mod stripe;
+mod sync;
+mod time;
+mod timeout;
+mod unit;
+mod window;
 
+pub use adapt::{Adapt, Adapted, AdaptedFuture};
 pub use backoff::Backoff;
 pub use balance::{PeakEwma, pick_two};
+pub use breaker::{
+    Breaker, BreakerFuture, BreakerLayer, BreakerService, BreakerSettings, BreakerState, Manual, Pass, SlowCalls,
+};
 pub use budget::{BudgetOptions, RetryBudget, RetryPermit};
+pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
+pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
+pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
 pub use retry::{Denied, Evidence, Repeatable, RetryClass, classify, status_may_be_retried};
-
-/// What has passed since a start that the caller chooses.
-pub type Moment = std::time::Duration;
+pub use settings::{Problem, SettingsError};
+pub use time::{Clock, Hand, Moment};
+pub use unit::{NotARate, NotAShare, Rate, Share};

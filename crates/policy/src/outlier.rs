@@ -289,7 +289,7 @@ impl<K: Ord + Clone> Outlier<K> {
 
 /// 100 to 1000 thousandths, growing over the slow start.
 fn returning_share(options: &OutlierOptions, now: Moment, since: Moment) -> u32 {
-    let passed = now.saturating_sub(since);
+    let passed = now.since(since);
     if passed >= options.slow_start {
         return 1000;
     }
@@ -313,7 +313,7 @@ impl<K> Member<K> {
 
     fn eject(&mut self, now: Moment, options: &OutlierOptions, failures: u32, rng: &mut fastrand::Rng) -> Change {
         if !self.is_out() {
-            let healthy = now.saturating_sub(self.healthy_since);
+            let healthy = now.since(self.healthy_since);
             let intervals = healthy.as_nanos() / options.base.as_nanos().max(1);
             self.ejections = self.ejections.saturating_sub(u32::try_from(intervals).unwrap_or(u32::MAX));
         }

@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::Moment;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -53,7 +55,7 @@ proptest! {
         let mut budget = RetryBudget::new(options);
         let mut model = Model::default();
         let mut permits: VecDeque<(RetryPermit, u64)> = VecDeque::new();
-        let mut now = Duration::ZERO;
+        let mut now = Moment::ZERO;
         for step in steps {
             let second = now.as_secs();
             match step {
@@ -95,7 +97,7 @@ proptest! {
         let mut budget = RetryBudget::new(options);
         let (mut first, mut retries) = (0u64, 0u64);
         for i in 0..per_s * 20 {
-            let now = Duration::from_micros(i * 1_000_000 / per_s);
+            let now = Moment::from(Duration::from_micros(i * 1_000_000 / per_s));
             budget.begin(now);
             first += 1;
             // Everything fails, and everything asks twice.
@@ -116,7 +118,7 @@ proptest! {
 #[test]
 fn the_floor_serves_those_with_little_traffic_and_comes_back() {
     let mut budget = RetryBudget::new(BudgetOptions { concurrent_min: 1000, ..BudgetOptions::default() });
-    let at = |s| Duration::from_secs(s);
+    let at = |s| Moment::from(Duration::from_secs(s));
     let mut take = |now| std::iter::from_fn(|| budget.withdraw(now)).count();
     assert_eq!(take(at(0)), 30);
     assert_eq!(take(at(9)), 0);
@@ -126,7 +128,7 @@ fn the_floor_serves_those_with_little_traffic_and_comes_back() {
 #[test]
 fn waiting_retries_count_against_the_share_of_active_requests() {
     let mut budget = RetryBudget::new(BudgetOptions::default());
-    let now = Duration::ZERO;
+    let now = Moment::ZERO;
     for _ in 0..50 {
         budget.begin(now);
     }

@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A second after the start.
+const T: Moment = Moment::from_nanos(1_000_000_000);
+
 const S: Duration = Duration::from_secs(1);
 
 fn outlier(members: u32) -> (Outlier<u32>, fastrand::Rng) {
@@ -19,7 +22,7 @@ fn the_cap_of_small_clusters() {
     for (members, out_max) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (10, 5)] {
         let (mut outlier, mut rng) = outlier(members);
         for key in 0..members {
-            fail(&mut outlier, &mut rng, S, key, 50);
+            fail(&mut outlier, &mut rng, T, key, 50);
         }
         assert_eq!(outlier.ejected().count(), out_max, "{members} endpoints");
     }
@@ -29,7 +32,7 @@ fn the_cap_of_small_clusters() {
 fn rows_are_counted_apart_and_ended_by_a_success() {
     let (mut outlier, mut rng) = outlier(2);
     let mut see = |failures: &[Failure]| {
-        let changes: Vec<_> = failures.iter().filter_map(|f| outlier.observe(S, &0, *f, None, &mut rng)).collect();
+        let changes: Vec<_> = failures.iter().filter_map(|f| outlier.observe(T, &0, *f, None, &mut rng)).collect();
         changes
     };
     use Failure::{Busy, Local, None as Good, Status};
@@ -39,7 +42,7 @@ fn rows_are_counted_apart_and_ended_by_a_success() {
 
     let (mut outlier, mut rng) = two();
     let mut see =
-        |failures: &[Failure]| failures.iter().filter_map(|f| outlier.observe(S, &0, *f, None, &mut rng)).count();
+        |failures: &[Failure]| failures.iter().filter_map(|f| outlier.observe(T, &0, *f, None, &mut rng)).count();
     assert_eq!(see(&[Local, Local, Local, Local, Busy, Local, Local, Local, Local]), 0);
     assert_eq!(see(&[Local]), 1);
 }
@@ -47,11 +50,11 @@ fn rows_are_counted_apart_and_ended_by_a_success() {
 #[test]
 fn returns_by_one_strict_probe_and_then_slowly() {
     let (mut outlier, mut rng) = outlier(2);
-    let Some(Change::Ejected { length, failures: 5 }) = fail(&mut outlier, &mut rng, S, 0, 5) else { panic!() };
+    let Some(Change::Ejected { length, failures: 5 }) = fail(&mut outlier, &mut rng, T, 0, 5) else { panic!() };
     assert!(length >= 8 * S && length <= 12 * S);
-    let due = S + length;
-    assert_eq!(outlier.admission(due - Duration::from_nanos(1), &0), Admission::Out);
-    assert!(outlier.start_probe(due - Duration::from_nanos(1), &0).is_none());
+    let due = T + length;
+    assert_eq!(outlier.admission(Moment::from_nanos(due.as_nanos() - 1), &0), Admission::Out);
+    assert!(outlier.start_probe(Moment::from_nanos(due.as_nanos() - 1), &0).is_none());
     assert_eq!(outlier.admission(due, &0), Admission::ProbeDue);
     let probe = outlier.start_probe(due, &0).unwrap();
     assert!(outlier.start_probe(due, &0).is_none(), "one probe");
@@ -77,8 +80,8 @@ fn returns_by_one_strict_probe_and_then_slowly() {
 #[test]
 fn a_lost_probe_does_not_lock_the_endpoint_out() {
     let (mut outlier, mut rng) = outlier(2);
-    fail(&mut outlier, &mut rng, S, 0, 5);
-    let due = 20 * S;
+    fail(&mut outlier, &mut rng, T, 0, 5);
+    let due = Moment::from(20 * S);
     let lost = outlier.start_probe(due, &0).unwrap();
     assert_eq!(outlier.admission(due + 6 * S, &0), Admission::ProbeDue);
     let second = outlier.start_probe(due + 6 * S, &0).unwrap();
@@ -94,7 +97,7 @@ fn a_lost_probe_does_not_lock_the_endpoint_out() {
 #[test]
 fn ejections_are_forgotten_in_healthy_intervals() {
     let (mut outlier, mut rng) = outlier(2);
-    let mut now = S;
+    let mut now = T;
     for n in 1u32..=3 {
         let Some(Change::Ejected { length, .. }) = fail(&mut outlier, &mut rng, now, 0, 5) else { panic!() };
         assert!(length >= 8 * S * n && length <= 12 * S * n, "{n}: {length:?}");
@@ -110,10 +113,10 @@ fn ejections_are_forgotten_in_healthy_intervals() {
 #[test]
 fn when_members_leave_those_who_are_out_come_back() {
     let (mut outlier, mut rng) = outlier(4);
-    fail(&mut outlier, &mut rng, S, 0, 5);
-    fail(&mut outlier, &mut rng, 2 * S, 1, 5);
-    assert_eq!(outlier.set_members(3 * S, [0, 1, 2]).len(), 1);
-    assert_eq!(outlier.set_members(3 * S, [0]).len(), usize::from(outlier.ejected().next().is_some()));
+    fail(&mut outlier, &mut rng, T, 0, 5);
+    fail(&mut outlier, &mut rng, T + S, 1, 5);
+    assert_eq!(outlier.set_members(T + 2 * S, [0, 1, 2]).len(), 1);
+    assert_eq!(outlier.set_members(T + 2 * S, [0]).len(), usize::from(outlier.ejected().next().is_some()));
     assert_eq!(outlier.ejected().count(), 0);
 }
 
