@@ -120,12 +120,12 @@ impl Verdict {
     pub const ASIDE: Self = Self { health: Health::Unknown, retry_safety: RetrySafety::No, retry_after: None };
 }
 
-/// Says what an outcome means. Any `Fn(&Result<Res, Err>) -> Verdict` is one.
+/// Says what an outcome means. Any `Fn(Result<&Res, &Err>) -> Verdict` is one.
 ///
 /// Errors that a policy made are not shown to judges: what they mean is known.
 pub trait Judge<Res, Err>: Clone {
     /// The meaning of one outcome.
-    fn judge(&self, outcome: &Result<Res, Err>) -> Verdict;
+    fn judge(&self, outcome: Result<&Res, &Err>) -> Verdict;
 
     /// Marks an answer so that no layer above, here or in the caller, sends the request again.
     fn forbid_retry(&self, _response: &mut Res, _reason: Reason) {}
@@ -133,16 +133,16 @@ pub trait Judge<Res, Err>: Clone {
 
 impl<Res, Err, F> Judge<Res, Err> for F
 where
-    F: Fn(&Result<Res, Err>) -> Verdict + Clone,
+    F: Fn(Result<&Res, &Err>) -> Verdict + Clone,
 {
-    fn judge(&self, outcome: &Result<Res, Err>) -> Verdict {
+    fn judge(&self, outcome: Result<&Res, &Err>) -> Verdict {
         self(outcome)
     }
 }
 
 /// Judges an outcome, whoever made it.
 pub(crate) fn verdict<Res, Err: PolicyError>(judge: &impl Judge<Res, Err>, outcome: &Result<Res, Err>) -> Verdict {
-    let Err(error) = outcome else { return judge.judge(outcome) };
+    let Err(error) = outcome else { return judge.judge(outcome.as_ref()) };
     let own = match error.rejection() {
         Some(rejection) => {
             let health = match rejection.reason {
@@ -155,7 +155,7 @@ pub(crate) fn verdict<Res, Err: PolicyError>(judge: &impl Judge<Res, Err>, outco
             };
             Verdict { health, retry_safety: rejection.retry_safety, retry_after: rejection.retry_after }
         }
-        None => judge.judge(outcome),
+        None => judge.judge(outcome.as_ref()),
     };
     match error.retry_forbidden() {
         Some(_) => Verdict { retry_safety: RetrySafety::No, ..own },
@@ -194,7 +194,7 @@ impl<Req: Clone> Profile<Req> for Plain {
 }
 
 impl<Res, Err> Judge<Res, Err> for Plain {
-    fn judge(&self, outcome: &Result<Res, Err>) -> Verdict {
+    fn judge(&self, outcome: Result<&Res, &Err>) -> Verdict {
         match outcome {
             Ok(_) => Verdict::GOOD,
             Err(_) => Verdict::FAILED,
