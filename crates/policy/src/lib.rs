@@ -6,6 +6,7 @@ mod balance;
 mod breaker;
 mod budget;
 mod bulkhead;
+mod call;
 mod deadline;
 mod error;
 mod fallback;
@@ -32,6 +33,10 @@ pub use breaker::{
     Breaker, BreakerFuture, BreakerLayer, BreakerService, BreakerSettings, BreakerState, Manual, Pass, SlowCalls,
 };
 pub use budget::{BudgetOptions, RetryBudget, RetryPermit};
+pub use call::{Call, Carried, Enter, Leave, Within};
+pub use deadline::{
+    DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
+};
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
