@@ -51,9 +51,9 @@ fn main() -> anyhow::Result<()> {
 
 fn verify() -> anyhow::Result<()> {
     run::cargo(&["fmt", "--all", "--check"])?;
-    run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    run::cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
     run::cargo_with(
-        &["doc", "--workspace", "--no-deps", "--document-private-items"],
+        &["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"],
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
     deps::check()?;
@@ -62,6 +62,14 @@ fn verify() -> anyhow::Result<()> {
 }
 
 fn fix() -> anyhow::Result<()> {
-    run::cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"])?;
+    run::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--fix",
+        "--allow-dirty",
+        "--allow-staged",
+    ])?;
     run::cargo(&["fmt", "--all"])
 }

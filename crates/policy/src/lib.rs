@@ -1,5 +1,7 @@
 //! Every request policy as a Tower layer, and as a plain state machine for those who have no Tower.
 
+#![deny(missing_docs)]
+
 mod adapt;
 mod backoff;
 mod balance;
