@@ -14,6 +14,8 @@ mod error;
 mod fallback;
 mod fault;
 mod hedge;
+#[cfg(feature = "http")]
+mod http;
 mod limit;
 mod observe;
 mod outlier;
@@ -40,6 +42,8 @@ pub use deadline::{
     DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
 };
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
+#[cfg(feature = "http")]
+pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
 pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
