@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mainstay_core::{Endpoints, EventBus, LeaseId, ReplicaId, ServiceName, Shutdown};
+use mainstay_policy::Clock;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -124,7 +125,8 @@ impl Core {
     /// What the workers know together of a service.
     pub(crate) fn health(&self, service: &ServiceName) -> Arc<Health> {
         let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(service.clone()).or_insert_with(|| Arc::new(Health::new(service.clone()))).clone()
+        // Tokio's clock, because a simulation steers it.
+        all.entry(service.clone()).or_insert_with(|| Arc::new(Health::new(service.clone(), Clock::tokio()))).clone()
     }
 
     pub(crate) fn in_flight(&self, replica: &ReplicaId) -> u64 {
@@ -137,7 +139,8 @@ impl Core {
             counters.add_to(&mut sum);
         }
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        for service in health.values() {
+        for (name, service) in health.iter() {
+            sum.services.entry(name.clone()).or_default().budget_milli = service.budget_milli();
             let (out, ejections) = service.ejections();
             for replica in out {
                 sum.replicas.entry(replica).or_default().ejected = true;

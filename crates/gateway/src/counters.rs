@@ -26,10 +26,6 @@ impl Count {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
 
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -117,7 +113,6 @@ pub(crate) struct ServiceCounters {
     pub(crate) retries_unsent: Count,
     pub(crate) retries_sent: Count,
     pub(crate) retries_withheld: Count,
-    pub(crate) budget_milli: Count,
 }
 
 /// What happened to the calls to one replica.
@@ -218,7 +213,6 @@ impl WorkerCounters {
             total.retries_unsent += service.retries_unsent.get();
             total.retries_sent += service.retries_sent.get();
             total.retries_withheld += service.retries_withheld.get();
-            total.budget_milli += service.budget_milli.get();
         });
     }
 }

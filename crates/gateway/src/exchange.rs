@@ -144,32 +144,31 @@ impl<N: Net> Drop for Try<N> {
 struct Active<N: Net> {
     shard: Rc<Shard<N>>,
     upstream: Rc<Upstream<N::Stream>>,
+    _counted: mainstay_policy::Active,
     permit: Option<RetryPermit>,
 }
 
 impl<N: Net> Active<N> {
-    fn begin(shard: &Rc<Shard<N>>, upstream: &Rc<Upstream<N::Stream>>, begun: Instant) -> Self {
-        upstream.budget.borrow_mut().begin(shard.moment(begun));
+    fn begin(shard: &Rc<Shard<N>>, upstream: &Rc<Upstream<N::Stream>>) -> Self {
         upstream.counters.in_flight.add(1);
-        Self { shard: shard.clone(), upstream: upstream.clone(), permit: None }
+        let counted = upstream.health.budget.begin();
+        Self { shard: shard.clone(), upstream: upstream.clone(), _counted: counted, permit: None }
     }
 
     /// The retry that runs, if one does, has ended. What was never sent costs nothing.
     fn settle(&mut self, never_sent: bool) {
-        if let Some(permit) = self.permit.take() {
-            let now = self.shard.moment(Instant::now());
-            let mut budget = self.upstream.budget.borrow_mut();
-            if never_sent { budget.refund(permit, now) } else { budget.settle(permit, now) }
+        if let Some(permit) = self.permit.take().filter(|_| never_sent) {
+            permit.refund();
         }
     }
 
     fn withdraw(&mut self, class: RetryClass) -> bool {
-        let now = self.shard.moment(Instant::now());
-        let permit = self.upstream.budget.borrow_mut().withdraw(now);
+        let permit = self.upstream.health.budget.try_withdraw();
         let counters = &self.upstream.counters;
         match (&permit, class) {
             (None, _) => {
                 counters.retries_withheld.add(1);
+                let now = self.shard.moment(Instant::now());
                 self.upstream.health.budget_exhausted(now, &self.shard.core.bus);
             }
             (Some(_), RetryClass::A) => counters.retries_unsent.add(1),
@@ -182,8 +181,6 @@ impl<N: Net> Active<N> {
 
 impl<N: Net> Drop for Active<N> {
     fn drop(&mut self) {
-        self.settle(false);
-        self.upstream.budget.borrow_mut().end();
         self.upstream.counters.in_flight.sub(1);
     }
 }
@@ -200,7 +197,7 @@ pub(crate) async fn exchange<N: Net>(
 ) -> Exchanged<N> {
     let retries = terms.retries;
     let backoff = Backoff { base: retries.backoff_base, max: retries.backoff_max };
-    let mut active = Active::begin(shard, upstream, terms.begun);
+    let mut active = Active::begin(shard, upstream);
     let mut tried: Vec<Rc<Peer<N::Stream>>> = Vec::new();
     let mut sent = false;
     let mut deadlines = Deadlines {

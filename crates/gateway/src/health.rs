@@ -1,14 +1,16 @@
-//! What all workers know together of a service: who is ejected. It is behind a lock, and the lock is taken only when
-//! something has failed: as long as all is calm a worker reads one flag.
+//! What all workers know together of a service: who is ejected, and what may be retried. It is behind locks, which are
+//! taken only when something has failed: as long as all is calm a worker reads one flag and counts on its own.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::{Cause, EventBus, EventKind, ReplicaId, ServiceName};
-use mainstay_policy::{Change, Failure, Moment, Outlier, OutlierOptions, Probe};
+use mainstay_policy::{
+    BudgetSettings, Change, Clock, Env, Failure, Moment, Outlier, OutlierOptions, Probe, Rate, RetryBudget, Share,
+};
 
-use crate::snapshot::UpstreamPolicy;
+use crate::snapshot::{Budget, UpstreamPolicy};
 
 /// One process at one address: a restarted replica is somebody new.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,9 @@ pub(crate) struct Health {
     outlier: Mutex<Tracked>,
     calm: AtomicBool,
     exhausted_told_s: AtomicU64,
+    pub(crate) budget: RetryBudget,
+    /// As a worker has read it last. Not read when statistics are asked for: that may be outside of the workers' time.
+    budget_milli: AtomicU64,
 }
 
 pub(crate) struct Tracked {
@@ -31,13 +36,18 @@ pub(crate) struct Tracked {
 }
 
 impl Health {
-    pub(crate) fn new(service: ServiceName) -> Self {
+    /// `clock` is that of the workers.
+    pub(crate) fn new(service: ServiceName, clock: Clock) -> Self {
+        let env = Env::new(service.as_str()).with_clock(clock);
+        let budget = RetryBudget::new(BudgetSettings::default(), &env).expect("the default budget is one that works");
         let outlier = Outlier::new(OutlierOptions::default());
         Self {
             service,
             outlier: Mutex::new(Tracked { outlier, ejections: Default::default() }),
             calm: AtomicBool::new(true),
             exhausted_told_s: AtomicU64::new(u64::MAX),
+            budget_milli: AtomicU64::new(0),
+            budget,
         }
     }
 
@@ -47,6 +57,20 @@ impl Health {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tracked> {
         self.outlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_budget(&self, budget: &Budget) {
+        self.budget.set_settings(budget_settings(budget)).expect("any count in a second is a floor that works");
+        self.read_budget();
+    }
+
+    pub(crate) fn read_budget(&self) {
+        self.budget_milli.store(self.budget.remaining_milli(), Relaxed);
+    }
+
+    /// What may be retried, in thousandths.
+    pub(crate) fn budget_milli(&self) -> u64 {
+        self.budget_milli.load(Relaxed)
     }
 
     pub(crate) fn set_members(&self, now: Moment, policy: &UpstreamPolicy, keys: Vec<PeerKey>, bus: &EventBus) {
@@ -114,5 +138,16 @@ impl Health {
         let tracked = self.lock();
         let out = tracked.outlier.ejected().map(|k| k.replica.clone()).collect();
         (out, tracked.ejections.iter().map(|(k, n)| (k.clone(), *n)).collect())
+    }
+}
+
+fn budget_settings(budget: &Budget) -> BudgetSettings {
+    if !budget.enabled {
+        return BudgetSettings::UNLIMITED;
+    }
+    BudgetSettings {
+        share: Share::basis_points(budget.share.points()).unwrap_or(Share::ALL),
+        floor: Rate::per_second(budget.floor_per_s),
+        concurrent_min: budget.concurrent_min,
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mainstay_core::{EdgeEffect, EndpointState, Endpoints, ReplicaId, ServiceName};
-use mainstay_policy::{BudgetOptions, Moment, RetryBudget};
+use mainstay_policy::Moment;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -150,8 +150,7 @@ impl<N: Net> Shard<N> {
         old: &Compiled<N>,
         now: Moment,
     ) -> Up<N> {
-        let old = old.upstreams.get(name);
-        let known = old.map_or(&[][..], |u| &u.peers);
+        let known = old.upstreams.get(name).map_or(&[][..], |u| &u.peers);
         let median = Upstream::median_rtt(known, now);
         let ready = endpoints.get(name).into_iter().flat_map(|set| &set.endpoints);
         let peers: Vec<_> = ready
@@ -163,17 +162,9 @@ impl<N: Net> Shard<N> {
             .collect();
         let health = self.core.health(name);
         health.set_members(now, &policy, peers.iter().map(|p| p.key.clone()).collect(), &self.core.bus);
-        let options = budget_options(&policy, self.core.options.workers);
-        let budget = match old {
-            Some(old) => {
-                old.budget.borrow_mut().set_options(options);
-                old.budget.clone()
-            }
-            None => Rc::new(RefCell::new(RetryBudget::new(options))),
-        };
+        health.set_budget(&policy.budget);
         let counters = self.counters.service(name);
-        counters.budget_milli.set(budget.borrow_mut().remaining_milli(now));
-        Rc::new(Upstream { name: name.clone(), policy, peers, budget, health, counters })
+        Rc::new(Upstream { name: name.clone(), policy, peers, health, counters })
     }
 
     /// The fault that hits this attempt, if one does. The dice fall only where there is a fault to hit.
@@ -201,25 +192,10 @@ impl<N: Net> Shard<N> {
         let now = Instant::now();
         let compiled = self.compiled();
         for upstream in compiled.upstreams.values() {
-            let remaining = upstream.budget.borrow_mut().remaining_milli(self.moment(now));
-            upstream.counters.budget_milli.set(remaining);
+            upstream.health.read_budget();
             for peer in &upstream.peers {
                 peer.close_old(now);
             }
         }
-    }
-}
-
-/// Each worker has its part of the floor, so that all of them together have the floor.
-fn budget_options(policy: &UpstreamPolicy, workers: usize) -> BudgetOptions {
-    let budget = &policy.budget;
-    if !budget.enabled {
-        return BudgetOptions { share_milli: 1000, floor_milli_per_s: u32::MAX, concurrent_min: u32::MAX };
-    }
-    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-    BudgetOptions {
-        share_milli: u32::from(budget.share.points()) / 10,
-        floor_milli_per_s: budget.floor_per_s.saturating_mul(1000) / workers,
-        concurrent_min: budget.concurrent_min.div_ceil(workers),
     }
 }

@@ -1,4 +1,4 @@
-//! One service as one worker sees it: its ready endpoints, the connections kept to them, the retry budget.
+//! One service as one worker sees it: its ready endpoints, the connections kept to them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use mainstay_core::{Endpoint, ServiceName};
-use mainstay_policy::{Admission, Moment, PeakEwma, Probe, RetryBudget, pick_two};
+use mainstay_policy::{Admission, Moment, PeakEwma, Probe, pick_two};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
@@ -104,7 +104,6 @@ pub(crate) struct Upstream<S> {
     pub(crate) policy: UpstreamPolicy,
     /// The ready ones, by replica.
     pub(crate) peers: Vec<Rc<Peer<S>>>,
-    pub(crate) budget: Rc<RefCell<RetryBudget>>,
     pub(crate) health: Arc<Health>,
     pub(crate) counters: Arc<ServiceCounters>,
 }

@@ -36,7 +36,7 @@ pub use balance::{PeakEwma, pick_two};
 pub use breaker::{
     Breaker, BreakerFuture, BreakerLayer, BreakerService, BreakerSettings, BreakerState, Manual, Pass, SlowCalls,
 };
-pub use budget::{BudgetOptions, RetryBudget, RetryPermit};
+pub use budget::{Active, BudgetSettings, RetryBudget, RetryPermit};
 pub use call::{Call, Carried, Enter, Leave, Within};
 pub use deadline::{
     DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
