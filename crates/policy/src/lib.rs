@@ -16,6 +16,7 @@ mod fault;
 mod hedge;
 #[cfg(feature = "http")]
 mod http;
+mod keys;
 mod limit;
 mod observe;
 mod outlier;
@@ -47,6 +48,10 @@ pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Repla
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
 pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
+pub use rate_limit::{
+    KeyedRateLimit, KeyedRateLimitLayer, KeyedRateLimitService, Quota, RateLimit, RateLimitFuture, RateLimitLayer,
+    RateLimitService, RateLimitSettings,
+};
 pub use retry::{Denied, Evidence, Repeatable, RetryClass, classify, status_may_be_retried};
 pub use settings::{Problem, SettingsError};
 pub use time::{Clock, Hand, Moment};

@@ -1,1 +1,1 @@
-//! Fallbacks.
+//! Something else answers in place of a service that failed.

@@ -1,1 +1,1 @@
-//! Faults.
+//! Failures on purpose.
