@@ -38,6 +38,7 @@ pub use breaker::{
     Breaker, BreakerFuture, BreakerLayer, BreakerService, BreakerSettings, BreakerState, Manual, Pass, SlowCalls,
 };
 pub use budget::{Active, BudgetSettings, RetryBudget, RetryPermit};
+pub use bulkhead::{Acquire, Bulkhead, BulkheadFuture, BulkheadLayer, BulkheadService, BulkheadSettings, Permit};
 pub use call::{Call, Carried, Enter, Leave, Within};
 pub use deadline::{
     DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
@@ -45,6 +46,7 @@ pub use deadline::{
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
 #[cfg(feature = "http")]
 pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
+pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
 pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
