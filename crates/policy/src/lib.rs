@@ -57,4 +57,7 @@ pub use rate_limit::{
 pub use retry::{Denied, Evidence, Repeatable, RetryClass, classify, status_may_be_retried};
 pub use settings::{Problem, SettingsError};
 pub use time::{Clock, Hand, Moment};
+pub use timeout::{
+    Timeout, TimeoutFuture, TimeoutSettings, TotalTimeout, TotalTimeoutLayer, TryTimeout, TryTimeoutLayer,
+};
 pub use unit::{NotARate, NotAShare, Rate, Share};

@@ -50,6 +50,8 @@ pub struct CallContext {
     pub tenant: u64,
     /// 0 for the first attempt.
     pub attempt: u8,
+    /// Whether no attempt comes after this one: nothing is gained by cutting it short. Said by the layer that retries.
+    pub last: bool,
     /// Whether this is the second, hedged copy of a call that still runs.
     pub hedged: bool,
 }
