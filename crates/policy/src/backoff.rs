@@ -35,6 +35,30 @@ impl Backoff {
     }
 }
 
+/// As it is written in a file: `25ms..250ms`.
+#[cfg(feature = "serde")]
+mod text {
+    use super::Backoff;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    impl Serialize for Backoff {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            let (base, max) = (humantime::format_duration(self.base), humantime::format_duration(self.max));
+            to.collect_str(&format_args!("{base}..{max}"))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Backoff {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+            let duration = |text: &str| humantime::parse_duration(text.trim()).ok();
+            text.split_once("..")
+                .and_then(|(base, max)| Some(Self { base: duration(base)?, max: duration(max)? }))
+                .ok_or_else(|| D::Error::custom(format_args!("'{text}' is no back-off: write 25ms..250ms")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,7 +54,10 @@ pub use rate_limit::{
     KeyedRateLimit, KeyedRateLimitLayer, KeyedRateLimitService, Quota, RateLimit, RateLimitFuture, RateLimitLayer,
     RateLimitService, RateLimitSettings,
 };
-pub use retry::{Denied, Evidence, Repeatable, RetryClass, classify, status_may_be_retried};
+pub use retry::{
+    Attempts, Denied, Evidence, Repeatable, Retry, RetryClass, RetryFuture, RetryLayer, RetryService, RetrySettings,
+    classify, status_may_be_retried,
+};
 pub use settings::{Problem, SettingsError};
 pub use time::{Clock, Hand, Moment};
 pub use timeout::{

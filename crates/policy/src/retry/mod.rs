@@ -1,124 +1,38 @@
-//! Whether a failed attempt may be repeated: by evidence of what the other side can have done, never by the status
-//! alone.
+//! Sending a request again that has failed.
 //!
-//! The default that repeats a POST after a 503 has paid people twice (istio#50506): an overloaded or half-dead server
-//! may have acted before it failed. So there are two classes. **A**: not a byte of the request left; repeating it is
-//! harmless whatever it is. **B**: it left, and no answer came, or one that says "not now" (502, 503, 504); repeating
-//! it is harmless only when the request means the same twice: by its method (RFC 9110, 9.2.2), because its owner
-//! said so, or because it carries a key by which the other side tells a repetition. Once the answer has begun to
-//! reach the client nothing can be repeated.
+//! **The problem.** Many failures are over at the next attempt: a connection that was just closed, one replica of
+//! three that restarts. Sending again heals them, and does two kinds of harm: it does things twice, and it multiplies
+//! the load on a service that is failing because of its load.
+//!
+//! **What may be sent again** is decided by evidence, never by the status alone. The default that repeats a POST
+//! after a 503 has paid people twice (istio#50506): an overloaded or half-dead server may have acted before it
+//! failed. So there are two classes. **A**: not a byte of the request left; repeating it is harmless whatever it is.
+//! **B**: it left, and no answer came, or one that says "not now" (502, 503, 504); repeating it is harmless only when
+//! the request means the same twice: by its method (RFC 9110, 9.2.2), because its owner said so, or because it
+//! carries a key by which the other side tells a repetition. Once the answer has begun to reach the client nothing
+//! can be repeated, nor when a layer below, here or in another process, has said that it must not be.
+//!
+//! **How often**: twice at most, and no more than the shared [`RetryBudget`](crate::RetryBudget) allows. There are no
+//! other limits (istio#7665: a hidden one of three made errors out of successes); each is a setting.
+//!
+//! **When**: after a back-off with full jitter. Where the other side says when to come back, not earlier, and up to
+//! half as much later, because everybody was told the same. Only where the wait is shorter than what remains of the
+//! caller's time; else the failure is passed on at once, while it is still of use.
+//!
+//! **When the budget is used up**, the outcome goes back as it is, with the mark that forbids layers above to retry:
+//! of two stacked layers with two retries each the service sees at most three attempts and not nine.
+//!
+//! **Cold start**: the budget's floor is there from the beginning.
 
-/// What is known of a failed attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// No byte of the request left: connect failure, refused stream, a rejection of our own.
-    NeverSent,
-    /// Some of it left, and no head of an answer came.
-    Sent,
-    /// An answer came with this status; none of it has been passed on.
-    Answered(u16),
-    /// The answer has begun to reach the client.
-    ResponseStarted,
-}
+mod class;
+mod layer;
+mod policy;
+mod settings;
 
-/// Why a request means the same twice, if it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeatable {
-    /// GET, HEAD, OPTIONS, TRACE, PUT, DELETE.
-    ByMethod,
-    /// Its route was declared idempotent.
-    ByDeclaration,
-    /// It carries an idempotency key, and the route honours keys.
-    ByKey,
-    /// It does not, as far as anybody knows.
-    No,
-}
-
-impl Repeatable {
-    /// Judges a request. Methods are case-sensitive, so an unknown spelling is not safe.
-    pub fn of(method: &str, declared: bool, keyed: bool) -> Self {
-        match method {
-            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::ByMethod,
-            _ if declared => Self::ByDeclaration,
-            "POST" | "PATCH" if keyed => Self::ByKey,
-            _ => Self::No,
-        }
-    }
-}
-
-/// Which kind of retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryClass {
-    /// Never sent.
-    A,
-    /// Sent, and harmless to send again.
-    B,
-}
-
-/// Why there is no retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// The other side may have acted, and acting twice may do harm.
-    Unsafe,
-    /// The answer is a final one.
-    Final,
-    /// Too late: the client has a part of the answer.
-    Started,
-}
-
-/// Whether a status says "not now" rather than "no".
-pub const fn status_may_be_retried(status: u16) -> bool {
-    matches!(status, 502..=504)
-}
-
-/// Judges a failed attempt.
-pub fn classify(evidence: Evidence, repeatable: Repeatable) -> Result<RetryClass, Denied> {
-    match evidence {
-        Evidence::NeverSent => Ok(RetryClass::A),
-        Evidence::ResponseStarted => Err(Denied::Started),
-        Evidence::Answered(status) if !status_may_be_retried(status) => Err(Denied::Final),
-        Evidence::Sent | Evidence::Answered(_) => match repeatable {
-            Repeatable::No => Err(Denied::Unsafe),
-            _ => Ok(RetryClass::B),
-        },
-    }
-}
+pub use class::{Denied, Evidence, Repeatable, RetryClass, classify, status_may_be_retried};
+pub use layer::{RetryFuture, RetryLayer, RetryService};
+pub use policy::{Attempts, Retry};
+pub use settings::RetrySettings;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_method_the_declaration_or_the_key_make_a_request_repeatable() {
-        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
-            assert_eq!(Repeatable::of(method, false, false), Repeatable::ByMethod, "{method}");
-        }
-        for method in ["POST", "PATCH", "get", "PURGE", ""] {
-            assert_eq!(Repeatable::of(method, false, false), Repeatable::No, "{method}");
-            assert_eq!(Repeatable::of(method, true, false), Repeatable::ByDeclaration, "{method}");
-        }
-        assert_eq!(Repeatable::of("POST", false, true), Repeatable::ByKey);
-        assert_eq!(Repeatable::of("PURGE", false, true), Repeatable::No);
-    }
-
-    #[test]
-    fn a_post_is_not_repeated_because_of_a_status() {
-        for status in [500, 502, 503, 504] {
-            assert!(classify(Evidence::Answered(status), Repeatable::No).is_err(), "{status}");
-        }
-        assert_eq!(classify(Evidence::Sent, Repeatable::No), Err(Denied::Unsafe));
-        assert_eq!(classify(Evidence::NeverSent, Repeatable::No), Ok(RetryClass::A));
-    }
-
-    #[test]
-    fn what_is_repeatable_is_repeated_until_the_answer_has_started() {
-        for repeatable in [Repeatable::ByMethod, Repeatable::ByDeclaration, Repeatable::ByKey] {
-            assert_eq!(classify(Evidence::Sent, repeatable), Ok(RetryClass::B));
-            for status in 100..600 {
-                let expected = if (502..=504).contains(&status) { Ok(RetryClass::B) } else { Err(Denied::Final) };
-                assert_eq!(classify(Evidence::Answered(status), repeatable), expected, "{status}");
-            }
-            assert_eq!(classify(Evidence::ResponseStarted, repeatable), Err(Denied::Started));
-        }
-    }
-}
+mod tests;

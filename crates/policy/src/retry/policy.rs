@@ -1,0 +1,273 @@
+//! The decision, without Tower.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::RetrySettings;
+use super::class::{Denied, Repeatable, class_of};
+use crate::observe::{Env, Event, Mode, PolicyKind};
+use crate::stripe::{Held, Shared};
+use crate::sync::{Mutex, lock};
+use crate::{Health, RetryBudget, RetryPermit, RetrySafety, SettingsError, Verdict};
+
+/// Sends requests again that have failed. Clones are the same policy, with the same budget.
+#[derive(Clone)]
+pub struct Retry(Shared<Core>);
+
+struct Core {
+    settings: RetrySettings,
+    budget: RetryBudget,
+    env: Env,
+    // Only drawn from after a failure.
+    rng: Mutex<fastrand::Rng>,
+}
+
+impl Retry {
+    /// With a budget of its own, which [`Retry::budget`] shares with others.
+    pub fn new(settings: RetrySettings, env: &Env) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let budget = RetryBudget::new(settings.budget, env)?;
+        Self::with_budget(settings, budget, env)
+    }
+
+    /// With the budget that the service has already. The one in the settings is not used.
+    pub fn with_budget(settings: RetrySettings, budget: RetryBudget, env: &Env) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let rng = Mutex::new(env.rng(PolicyKind::Retry));
+        Ok(Self(Shared::new(Core { settings, budget, env: env.clone(), rng })))
+    }
+
+    /// What may be retried, for hedges and whoever else sends to the same service.
+    pub fn budget(&self) -> &RetryBudget {
+        &self.0.budget
+    }
+
+    /// A request begins. Keep what is returned until it has ended.
+    ///
+    /// ```
+    /// # use mainstay_policy::{Env, Repeatable, Retry, RetrySettings, SettingsError, Verdict};
+    /// # async fn send() -> Result<(), ()> { Err(()) }
+    /// # async fn get(retry: &Retry) -> Result<(), ()> {
+    /// let mut attempts = retry.begin();
+    /// loop {
+    ///     let outcome = send().await;
+    ///     let verdict = if outcome.is_ok() { Verdict::GOOD } else { Verdict::FAILED };
+    ///     match attempts.next(&verdict, Repeatable::ByMethod, None) {
+    ///         Ok(wait) => tokio::time::sleep(wait).await,
+    ///         Err(_why) => return outcome,
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn begin(&self) -> Attempts {
+        let mut progress = Progress::default();
+        self.enter(&mut progress);
+        Attempts { core: self.0.hold(), progress }
+    }
+
+    /// [`Retry::begin`] for one that keeps the policy alive by itself, and calls [`Retry::leave`] however it ends.
+    #[inline]
+    pub(super) fn enter(&self, progress: &mut Progress) {
+        self.0.enter(progress);
+    }
+
+    #[inline]
+    pub(super) fn leave(&self, progress: &mut Progress) {
+        self.0.leave(progress);
+    }
+
+    pub(super) fn next<T>(
+        &self,
+        progress: &mut Progress,
+        failure: &Failure,
+        copy: impl FnOnce() -> Option<T>,
+    ) -> Result<(Duration, T), Denied> {
+        self.0.next(progress, failure, copy)
+    }
+
+    #[inline]
+    pub(super) fn is_off(&self) -> bool {
+        self.0.settings.mode == Mode::Off
+    }
+
+    pub(super) fn now(&self) -> crate::Moment {
+        self.0.env.clock().now()
+    }
+}
+
+/// The attempts of one request. Dropped, the request has ended.
+#[must_use = "a request that is dropped at once has ended at once"]
+pub struct Attempts {
+    core: Held<Core>,
+    progress: Progress,
+}
+
+impl Attempts {
+    /// An attempt has ended with `verdict`: how long to wait before the next, or why there is none.
+    ///
+    /// `remaining` is how long the caller will still wait. On [`Denied::Budget`] tell those above not to try again.
+    pub fn next(
+        &mut self,
+        verdict: &Verdict,
+        repeatable: Repeatable,
+        remaining: Option<Duration>,
+    ) -> Result<Duration, Denied> {
+        let failure = Failure { verdict: *verdict, repeatable: Some(repeatable), remaining };
+        self.core.next(&mut self.progress, &failure, || Some(())).map(|(wait, ())| wait)
+    }
+
+    /// How many retries there were.
+    pub const fn retries(&self) -> u8 {
+        self.progress.retries
+    }
+}
+
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        self.core.leave(&mut self.progress);
+    }
+}
+
+/// What is known when an attempt has ended.
+pub(super) struct Failure {
+    pub(super) verdict: Verdict,
+    /// `None` where there is no copy that could be sent.
+    pub(super) repeatable: Option<Repeatable>,
+    /// How long the caller will still wait.
+    pub(super) remaining: Option<Duration>,
+}
+
+/// How far a request has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    retries: u8,
+    counted: bool,
+    permit: Option<RetryPermit>,
+}
+
+impl Progress {
+    pub(super) const fn retries(&self) -> u8 {
+        self.retries
+    }
+
+    /// The retry that runs, if one does, has ended.
+    #[inline]
+    fn settle(&mut self, never_sent: bool) {
+        match self.permit.take() {
+            Some(permit) if never_sent => permit.refund(),
+            // Dropped.
+            Some(_) | None => {}
+        }
+    }
+
+    /// The retry that was to be made has not even begun.
+    pub(super) fn never_sent(&mut self) {
+        self.settle(true);
+    }
+}
+
+impl Core {
+    #[inline]
+    fn enter(&self, progress: &mut Progress) {
+        if self.settings.mode != Mode::Off {
+            self.budget.enter();
+            progress.counted = true;
+        }
+    }
+
+    #[inline]
+    fn leave(&self, progress: &mut Progress) {
+        progress.settle(false);
+        if std::mem::take(&mut progress.counted) {
+            self.budget.leave();
+        }
+    }
+
+    fn next<T>(
+        &self,
+        progress: &mut Progress,
+        failure: &Failure,
+        copy: impl FnOnce() -> Option<T>,
+    ) -> Result<(Duration, T), Denied> {
+        progress.settle(failure.verdict.retry_safety == RetrySafety::Safe);
+        if is_fine(&failure.verdict) {
+            return Err(Denied::Final);
+        }
+        if self.settings.mode == Mode::Off {
+            return Err(Denied::Mode);
+        }
+        let enforced = self.settings.mode.enforced();
+        let decided = self.decide(progress.retries, failure).and_then(|(permit, wait)| match copy() {
+            Some(copy) => Ok((permit, wait, copy)),
+            None => {
+                permit.refund();
+                Err(Denied::NoCopy)
+            }
+        });
+        match decided {
+            Ok((permit, wait, copy)) => {
+                let attempt = progress.retries.saturating_add(1);
+                self.env.tell(PolicyKind::Retry, &Event::Retry { attempt, wait, enforced });
+                if !enforced {
+                    return Err(Denied::Mode);
+                }
+                progress.retries = attempt;
+                progress.permit = Some(permit);
+                Ok((wait, copy))
+            }
+            Err(why) => {
+                self.env.tell(PolicyKind::Retry, &Event::NotRetried { why: why.label() });
+                Err(if enforced { why } else { Denied::Mode })
+            }
+        }
+    }
+
+    fn decide(&self, retries: u8, failure: &Failure) -> Result<(RetryPermit, Duration), Denied> {
+        let Failure { verdict, repeatable, remaining } = *failure;
+        class_of(verdict.retry_safety, repeatable.unwrap_or(Repeatable::ByDeclaration))?;
+        if repeatable.is_none() {
+            return Err(Denied::NoCopy);
+        }
+        if retries >= self.settings.attempts {
+            return Err(Denied::Attempts);
+        }
+        let wait = self.wait(retries, verdict.retry_after);
+        if remaining.is_some_and(|remaining| wait >= remaining) {
+            return Err(Denied::Deadline);
+        }
+        // Last, for a token is taken only where everything else is decided.
+        let permit = self.budget.try_withdraw().ok_or(Denied::Budget)?;
+        Ok((permit, wait))
+    }
+
+    fn wait(&self, retries: u8, retry_after: Option<Duration>) -> Duration {
+        let mut rng = lock(&self.rng);
+        let wait = self.settings.backoff.delay(retries.into(), &mut rng);
+        match retry_after {
+            // All who were turned away together were told the same: they must not come back together.
+            Some(after) => wait.max(after.min(self.settings.retry_after_max)).mul_f64(1.0 + 0.5 * rng.f64()),
+            None => wait,
+        }
+    }
+}
+
+/// Nothing failed.
+#[inline]
+pub(super) fn is_fine(verdict: &Verdict) -> bool {
+    verdict.retry_safety == RetrySafety::No && verdict.health == Health::Good
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("name", &self.0.env.name())
+            .field("budget", &self.0.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempts").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
