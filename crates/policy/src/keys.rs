@@ -5,9 +5,10 @@
 //!
 //! **The rule.** Keys are spread over shards by their hash, each shard with a lock that is held for one look-up. Each
 //! key has a time until which it is worth something; after it, it is worth the same as a key never seen, and can be
-//! forgotten without loss. So nothing sweeps: a new key takes the place of a worthless one where the next few contain
-//! one, and the table stays little larger than what is alive in it. Where all of them are alive and the shard is full,
-//! that of the few goes which would have been worthless first. A hand moves round over the slots, so that each is
+//! forgotten without loss. Nothing sweeps: a new key looks at the next few slots and takes the place of what has been
+//! worthless for a while, so that the table stays little larger than the number of keys in use. A key is not forgotten
+//! as soon as it is worthless, for those that come again and again would be made anew each time. Where the shard is
+//! full that of the few goes whose worth ends, or has ended, first. A hand moves round over the slots, so that each is
 //! looked at once in a round, and the same calls always forget the same keys.
 //!
 //! The hash is seeded from the policy's own randomness: a client that does not know the seed cannot aim at one shard.
@@ -36,7 +37,14 @@ pub(crate) struct Keys<K, V> {
     seed: u64,
     shared: SharedSeed,
     shards: Box<[CachePadded<Mutex<Shard<K, V>>>]>,
+    bounds: Bounds,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
     shard_keys_max: usize,
+    // How long a key is kept beyond its worth.
+    idle_max: u64,
 }
 
 struct Shard<K, V> {
@@ -53,8 +61,8 @@ struct Slot<K, V> {
 }
 
 impl<K: Hash + Eq, V> Keys<K, V> {
-    /// At most `keys_max` keys, at least one.
-    pub(crate) fn new(keys_max: u32, rng: &mut fastrand::Rng) -> Self {
+    /// At most `keys_max` keys, at least one. Another takes the place of one that has been worthless for `idle_max`.
+    pub(crate) fn new(keys_max: u32, idle_max: u64, rng: &mut fastrand::Rng) -> Self {
         let keys_max = (keys_max as usize).max(1);
         // A power of two, rounded down.
         let shards = 1 << (keys_max / SHARD_KEYS_MIN).clamp(1, SHARDS_MAX).ilog2();
@@ -62,7 +70,7 @@ impl<K: Hash + Eq, V> Keys<K, V> {
             seed: rng.u64(..),
             shared: SharedSeed::from_u64(rng.u64(..)),
             shards: (0..shards).map(|_| CachePadded::new(Mutex::new(Shard::new()))).collect(),
-            shard_keys_max: keys_max / shards,
+            bounds: Bounds { shard_keys_max: keys_max / shards, idle_max },
         }
     }
 
@@ -86,7 +94,7 @@ impl<K: Hash + Eq, V> Keys<K, V> {
             return visitor(&mut slot.until, &mut slot.value);
         }
         let new = Slot { hash, key: key.to_owned(), until: 0, value: blank() };
-        let (place, old) = shard.insert(new, now, self.shard_keys_max);
+        let (place, old) = shard.insert(new, now, self.bounds);
         let slot = &mut shard.slots[place];
         let seen = visitor(&mut slot.until, &mut slot.value);
         // What is forgotten is dropped when nobody waits for it.
@@ -140,10 +148,10 @@ impl<K, V> Shard<K, V> {
         found.map(|place| *place as usize)
     }
 
-    fn insert(&mut self, new: Slot<K, V>, now: u64, keys_max: usize) -> (usize, Option<Slot<K, V>>) {
+    fn insert(&mut self, new: Slot<K, V>, now: u64, bounds: Bounds) -> (usize, Option<Slot<K, V>>) {
         let Self { places, slots, hand } = self;
         let hash = new.hash;
-        let (place, old) = match victim(slots, hand, now, keys_max) {
+        let (place, old) = match victim(slots, hand, now, bounds) {
             None => {
                 slots.push(new);
                 (slots.len() - 1, None)
@@ -162,19 +170,17 @@ impl<K, V> Shard<K, V> {
     }
 }
 
-/// The slot that a new key takes, unless there is room for another.
-fn victim<K, V>(slots: &[Slot<K, V>], hand: &mut usize, now: u64, keys_max: usize) -> Option<usize> {
+/// The slot that a new key takes, unless it should have another.
+fn victim<K, V>(slots: &[Slot<K, V>], hand: &mut usize, now: u64, bounds: Bounds) -> Option<usize> {
     let mut first: Option<usize> = None;
     for _ in 0..LOOKS.min(slots.len()) {
         *hand = if *hand + 1 < slots.len() { *hand + 1 } else { 0 };
-        if slots[*hand].until <= now {
-            return Some(*hand);
-        }
         if first.is_none_or(|first| slots[*hand].until < slots[first].until) {
             first = Some(*hand);
         }
     }
-    if slots.len() < keys_max { None } else { first }
+    let full = slots.len() >= bounds.shard_keys_max;
+    first.filter(|first| full || slots[*first].until.saturating_add(bounds.idle_max) <= now)
 }
 
 impl<K, V> fmt::Debug for Keys<K, V> {

@@ -51,13 +51,14 @@ impl RateLimit {
         if core.rules.off() {
             return Ok(());
         }
-        let now = core.rules.now();
+        let now = core.gcra.ticks(core.rules.now());
         core.arrival.admit(&core.gcra, now).or_else(|refused| core.rules.refuse(refused))
     }
 
     /// What it has left. Takes nothing.
     pub fn quota(&self) -> Quota {
-        self.0.gcra.quota(self.0.arrival.0.load(Ordering::Relaxed), self.0.rules.now())
+        let core = &*self.0;
+        core.gcra.quota(core.arrival.0.load(Ordering::Relaxed), core.gcra.ticks(core.rules.now()))
     }
 }
 
@@ -73,10 +74,9 @@ impl Arrival {
     }
 
     #[inline]
-    pub(super) fn admit(&self, gcra: &Gcra, now: Moment) -> Result<(), Refused> {
-        let ticks = gcra.ticks(now);
+    pub(super) fn admit(&self, gcra: &Gcra, now: u64) -> Result<(), Refused> {
         let mut arrival = self.0.load(Ordering::Relaxed);
-        while let Some(next) = gcra.admit(arrival, ticks) {
+        while let Some(next) = gcra.admit(arrival, now) {
             match self.0.compare_exchange_weak(arrival, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(changed) => arrival = changed,

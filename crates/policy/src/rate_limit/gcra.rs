@@ -8,6 +8,9 @@ use crate::{Moment, Rate};
 /// rate that settings allow), which leaves three bits before the point. A clock's reading in ticks is then too low by
 /// less than 1 + nanoseconds/2⁶¹ ticks: less than two, for 73 years.
 const FRACTION_BITS: u32 = 61;
+/// Nanoseconds per tick are a number of at most 1. Spans of time in ticks are below 2⁵⁸, so they come out at most two
+/// nanoseconds too long, and never too short.
+const SPAN_BITS: u32 = 63;
 /// Time stands still here, after 68 years at the highest rate, so that sums of what is below never overflow.
 const TICKS_MAX: u64 = 1 << 63;
 /// A step back of the clock that is longer than this is a clock that was set anew.
@@ -38,6 +41,8 @@ pub(super) struct Gcra {
     lost: u64,
     /// Ticks per nanosecond, times 2^FRACTION_BITS.
     pace: u64,
+    /// Nanoseconds per tick, times 2^SPAN_BITS, rounded up.
+    span: u64,
 }
 
 /// Turned away.
@@ -56,8 +61,14 @@ impl Gcra {
         let cost = per.div_ceil(count);
         let pace = (cost * count << FRACTION_BITS) / per;
         let narrow = |wide| u64::try_from(wide).expect("settings that were checked fit");
-        let mut gcra =
-            Self { burst, cost: narrow(cost), window: narrow(cost * u128::from(burst)), lost: 0, pace: narrow(pace) };
+        let mut gcra = Self {
+            burst,
+            cost: narrow(cost),
+            window: narrow(cost * u128::from(burst)),
+            lost: 0,
+            pace: narrow(pace),
+            span: narrow((1u128 << (SPAN_BITS + FRACTION_BITS)).div_ceil(pace)),
+        };
         gcra.lost = gcra.window + gcra.ticks(Moment::ZERO + STEP_BACK_MAX);
         gcra
     }
@@ -78,27 +89,30 @@ impl Gcra {
 
     /// What to say to a request that must not come yet.
     #[cold]
-    pub(super) fn refuse(&self, arrival: u64, now: Moment) -> Refused {
-        let ticks = self.ticks(now);
-        let reset = (arrival > ticks + self.lost).then_some(ticks + self.window);
+    pub(super) fn refuse(&self, arrival: u64, now: u64) -> Refused {
+        let reset = (arrival > now + self.lost).then_some(now + self.window);
         let next = reset.unwrap_or(arrival) + self.cost;
-        Refused { wait: self.moment(next.saturating_sub(self.window)).since(now), reset }
+        Refused { wait: self.duration(next.saturating_sub(now + self.window)), reset }
     }
 
     /// What is left.
-    pub(super) fn quota(&self, arrival: u64, now: Moment) -> Quota {
-        let ticks = self.ticks(now);
-        let left = (ticks + self.window).saturating_sub(arrival.max(ticks)) / self.cost;
+    pub(super) fn quota(&self, arrival: u64, now: u64) -> Quota {
+        // Above the window only where the clock was set back.
+        let taken = arrival.saturating_sub(now).min(self.window);
+        let remaining = (self.window - taken) / self.cost;
         Quota {
             limit: self.burst,
-            remaining: u32::try_from(left).unwrap_or(u32::MAX),
-            reset: self.moment(arrival.min(ticks + self.window)).since(now),
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            reset: self.duration(taken),
         }
     }
 
-    /// The first moment that reads `ticks` or more.
-    fn moment(&self, ticks: u64) -> Moment {
-        let moment = (u128::from(ticks) << FRACTION_BITS).div_ceil(u128::from(self.pace));
-        Moment::from_nanos(u64::try_from(moment).unwrap_or(u64::MAX))
+    /// How long it takes until the clock reads so many ticks more.
+    fn duration(&self, ticks: u64) -> Duration {
+        if ticks == 0 {
+            return Duration::ZERO;
+        }
+        // Below 2⁶⁴: so many ticks are never shorter than a nanosecond each.
+        Duration::from_nanos(((u128::from(ticks) * u128::from(self.span)) >> SPAN_BITS) as u64 + 1)
     }
 }

@@ -4,13 +4,17 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RateLimitSettings;
 use super::direct::Rules;
 use super::gcra::{Gcra, Quota};
 use crate::keys::Keys;
 use crate::observe::{Env, PolicyKind};
-use crate::{Rejection, SettingsError};
+use crate::{Moment, Rejection, SettingsError};
+
+/// How long a key with its whole burst keeps its place before another may take it.
+const KEY_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The same rate limit for each of many keys: addresses, tenants, tokens. Clones are the same limit.
 ///
@@ -35,10 +39,12 @@ impl<K: Hash + Eq> KeyedRateLimit<K> {
     /// A limit that knows no key yet.
     pub fn new(settings: RateLimitSettings, env: &Env) -> Result<Self, SettingsError> {
         settings.check()?;
+        let gcra = Gcra::new(settings.rate, settings.burst);
+        let idle_max = gcra.ticks(Moment::ZERO + KEY_IDLE_MAX);
         Ok(Self(Arc::new(Core {
-            gcra: Gcra::new(settings.rate, settings.burst),
+            gcra,
             rules: Rules::new(settings.mode, env),
-            keys: Keys::new(settings.keys_max, &mut env.rng(PolicyKind::RateLimit)),
+            keys: Keys::new(settings.keys_max, idle_max, &mut env.rng(PolicyKind::RateLimit)),
         })))
     }
 
@@ -53,13 +59,12 @@ impl<K: Hash + Eq> KeyedRateLimit<K> {
         if core.rules.off() {
             return Ok(());
         }
-        let now = core.rules.now();
-        let ticks = core.gcra.ticks(now);
+        let now = core.gcra.ticks(core.rules.now());
         let outcome = core.keys.visit(
             key,
-            ticks,
+            now,
             || (),
-            |arrival, ()| match core.gcra.admit(*arrival, ticks) {
+            |arrival, ()| match core.gcra.admit(*arrival, now) {
                 Some(next) => {
                     *arrival = next;
                     Ok(())
@@ -80,8 +85,9 @@ impl<K: Hash + Eq> KeyedRateLimit<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let arrival = self.0.keys.peek(key, |arrival, ()| arrival);
-        self.0.gcra.quota(arrival.unwrap_or(0), self.0.rules.now())
+        let core = &*self.0;
+        let arrival = core.keys.peek(key, |arrival, ()| arrival);
+        core.gcra.quota(arrival.unwrap_or(0), core.gcra.ticks(core.rules.now()))
     }
 
     /// Keys that it remembers. Those which have their whole burst again may be forgotten.
