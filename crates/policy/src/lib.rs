@@ -45,6 +45,12 @@ pub use deadline::{
 };
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
 #[cfg(feature = "http")]
+pub use fallback::FallbackHeader;
+pub use fallback::{
+    Canned, Elsewhere, ElsewhereFuture, Fallback, FallbackFuture, FallbackLayer, FallbackPermit, FallbackService,
+    FallbackSettings, LastGood, LastGoodSettings, Mark, Substitute, Unmarked,
+};
+#[cfg(feature = "http")]
 pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};

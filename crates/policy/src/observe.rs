@@ -100,10 +100,17 @@ pub enum Event {
         /// `false` in shadow mode: the failure went to the caller.
         enforced: bool,
     },
+    /// Nothing else could answer, so the caller has the failure of the service.
+    FallbackFailed {
+        /// `full`: too many others were being answered. `none`: there was nothing to answer with. `failed`: it failed.
+        why: &'static str,
+    },
     /// A fault was put into the path of a call.
     Fault {
         /// `delay`, `abort` and so on.
         kind: &'static str,
+        /// `false` in shadow mode: the call went on unharmed.
+        enforced: bool,
     },
 }
 
@@ -119,6 +126,7 @@ impl Event {
             Self::HedgeWon => "hedge_won",
             Self::Limit { .. } => "limit",
             Self::Fallback { .. } => "fallback",
+            Self::FallbackFailed { .. } => "fallback_failed",
             Self::Fault { .. } => "fault",
         }
     }
