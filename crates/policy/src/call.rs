@@ -22,6 +22,10 @@ impl<P: Profile<Req>, Req> Profile<Call<Req>> for Carried<P> {
         self.0.repeatable(&call.request)
     }
 
+    fn hedgeable(&self, call: &Call<Req>) -> bool {
+        self.0.hedgeable(&call.request)
+    }
+
     fn duplicate(&self, call: &Call<Req>) -> Option<Call<Req>> {
         Some(Call { request: self.0.duplicate(&call.request)?, context: call.context })
     }

@@ -44,6 +44,7 @@ pub use deadline::{
     DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
 };
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
+pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
 pub use fallback::FallbackHeader;
 pub use fallback::{

@@ -72,6 +72,12 @@ pub trait Profile<Req>: Clone {
         Repeatable::No
     }
 
+    /// Whether two copies may run at the same time. By default, what means the same twice by itself; what does so by a
+    /// key only is told apart by the other side, and two at once are in the way of each other there.
+    fn hedgeable(&self, request: &Req) -> bool {
+        matches!(self.repeatable(request), Repeatable::ByMethod | Repeatable::ByDeclaration)
+    }
+
     /// A copy to send later, if there can be one. It must mean exactly the same.
     fn duplicate(&self, _request: &Req) -> Option<Req> {
         None

@@ -127,6 +127,11 @@ impl<B: Duplicate, F: Clone> Profile<Request<B>> for Http<F> {
         Repeatable::of(request.method().as_str(), self.declared, keyed)
     }
 
+    /// PUT and DELETE mean the same twice but not at any time: a copy that comes late overwrites what came after it.
+    fn hedgeable(&self, request: &Request<B>) -> bool {
+        self.declared || request.method().is_safe()
+    }
+
     fn duplicate(&self, request: &Request<B>) -> Option<Request<B>> {
         // A tunnel is not a request that could be sent again.
         if request.method() == Method::CONNECT {
