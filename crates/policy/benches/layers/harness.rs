@@ -190,6 +190,9 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     values[((values.len() - 1) as f64 * q).round() as usize]
 }
 
+/// Keys of a keyed rate limit.
+pub(crate) const KEYS: u64 = 1000;
+
 /// The service behind all policies: does nothing, at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nothing;

@@ -76,6 +76,42 @@ fn comparisons() -> Vec<Comparison> {
             hold: Hold::nanos(20.0),
             subjects: vec![ours::breaker_open(), anchors::resilience_breaker(true), anchors::failsafe(true)],
         },
+        Comparison {
+            title: "retry + budget, success",
+            hold: Hold::nanos(12.0),
+            subjects: vec![ours::retry(), anchors::tower_retry(), anchors::resilience_retry()],
+        },
+        Comparison {
+            title: "timeout",
+            hold: Hold::nanos(15.0),
+            subjects: vec![ours::timeout(), anchors::tower_timeout(), anchors::resilience_timeout()],
+        },
+        Comparison {
+            title: "bulkhead",
+            hold: Hold::nanos(15.0),
+            subjects: vec![ours::bulkhead(), anchors::tower_limit(), anchors::resilience_bulkhead()],
+        },
+        Comparison { title: "adaptive limit", hold: Hold::NOTHING, subjects: vec![ours::limit()] },
+        Comparison {
+            title: "rate limit, direct",
+            hold: Hold::nanos(12.0),
+            subjects: vec![
+                ours::rate_limit(),
+                ours::rate_limit_layer(),
+                anchors::governor_direct(),
+                anchors::resilience_rate_limit(),
+            ],
+        },
+        Comparison {
+            title: "rate limit, 1000 keys",
+            hold: Hold::nanos(35.0),
+            subjects: vec![ours::rate_limit_keyed(), anchors::governor_keyed()],
+        },
+        Comparison {
+            title: "a stack",
+            hold: Hold { nanos_max: Some(150.0), ..no_allocation },
+            subjects: vec![ours::stack(), anchors::resilience_stack(), anchors::tower_stack()],
+        },
     ]
 }
 
