@@ -6,10 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::{AnyError, DEADLINE_MS, Duplicate, ErrorEvidence, GRPC_TIMEOUT, IDEMPOTENCY_KEY, PRIORITY};
-use crate::{CallContext, Clock, Env, Moment, Priority, Profile, Repeatable};
-
-/// What is kept back of a deadline when it is passed on: the way back takes time, too.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
+use crate::{CallContext, Clock, DEADLINE_MARGIN, Env, Moment, Priority, Profile, Repeatable};
 
 /// Knows HTTP and gRPC: a [`Profile`] of `http::Request`s and a [`Judge`](crate::Judge) of `http::Response`s.
 ///
