@@ -52,6 +52,12 @@ pub use fallback::{
     FallbackSettings, LastGood, LastGoodSettings, Mark, Substitute, Unmarked,
 };
 #[cfg(feature = "http")]
+pub use fault::FaultStatus;
+pub use fault::{
+    Delay, Everything, Fault, FaultAnswer, FaultFuture, FaultKind, FaultLayer, FaultMatch, FaultService, FaultSettings,
+    Injected, NoAnswer,
+};
+#[cfg(feature = "http")]
 pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
