@@ -33,3 +33,8 @@ mod settings;
 pub use handle::{Acquire, Bulkhead, Permit};
 pub use layer::{BulkheadFuture, BulkheadLayer, BulkheadService};
 pub use settings::BulkheadSettings;
+
+#[cfg(all(test, mainstay_loom))]
+mod models;
+#[cfg(test)]
+mod tests;

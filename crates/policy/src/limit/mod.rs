@@ -48,3 +48,6 @@ mod tenants;
 pub use handle::{Limit, LimitAcquire, LimitPermit};
 pub use layer::{LimitFuture, LimitLayer, LimitService};
 pub use settings::{Algorithm, LimitSettings};
+
+#[cfg(test)]
+mod tests;
