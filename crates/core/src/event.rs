@@ -55,6 +55,10 @@ pub enum Cause {
     LiveProbe,
     /// Calls to it failed one after the other.
     ConsecutiveFailures,
+    /// Too many of the calls to it failed.
+    FailureRate,
+    /// It was much slower than its peers.
+    Latency,
     /// Its configuration changed.
     Changed,
     /// A drill did it.
@@ -72,6 +76,8 @@ impl Cause {
             Cause::ReadyProbe => "ready_probe",
             Cause::LiveProbe => "live_probe",
             Cause::ConsecutiveFailures => "consecutive_failures",
+            Cause::FailureRate => "failure_rate",
+            Cause::Latency => "latency",
             Cause::Changed => "changed",
             Cause::Drill => "drill",
             Cause::Requested => "requested",

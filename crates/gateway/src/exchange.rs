@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::Reason;
 use mainstay_policy::{
-    Backoff, Evidence, Failure, Probe, Repeatable, RetryClass, RetryPermit, classify, status_may_be_retried,
+    Backoff, Evidence, Failure, Outcome, Probe, Repeatable, RetryClass, RetryPermit, classify, status_may_be_retried,
 };
 use tokio::time::Instant;
 
@@ -105,7 +105,7 @@ impl<N: Net> Try<N> {
         self.peer.load.set(load);
         self.peer.counters.answered(status);
         self.peer.counters.latency.record(took);
-        self.judge(failure, moment);
+        self.judge(failure, took, moment);
     }
 
     /// It broke before its answer was whole.
@@ -113,18 +113,20 @@ impl<N: Net> Try<N> {
         let now = Instant::now();
         let moment = self.shard.moment(now);
         let mut load = self.peer.load.get();
-        load.observe(moment, now.saturating_duration_since(self.begun));
+        let took = now.saturating_duration_since(self.begun);
+        load.observe(moment, took);
         load.fail(moment, self.upstream.policy.balancer.failure_penalty);
         self.peer.load.set(load);
         self.peer.counters.failed(reason);
-        self.judge(Failure::Local, moment);
+        self.judge(Failure::Local, took, moment);
     }
 
-    fn judge(&mut self, failure: Failure, now: mainstay_policy::Moment) {
+    fn judge(&mut self, failure: Failure, took: Duration, now: mainstay_policy::Moment) {
         if self.upstream.policy.ejection.enabled {
             let mut rng = self.shard.rng.borrow_mut();
-            let probe = self.probe.take();
-            self.upstream.health.observe(now, &self.peer.key, failure, probe, &mut rng, &self.shard.core.bus);
+            let outcome = Outcome::new(failure, took).of_probe(self.probe.take());
+            let (peer, bus) = (&self.peer, &self.shard.core.bus);
+            self.upstream.health.observe(now, &peer.key, outcome, &peer.tally, &mut rng, bus);
         }
     }
 }

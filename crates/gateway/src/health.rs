@@ -1,13 +1,16 @@
 //! What all workers know together of a service: who is ejected, and what may be retried. It is behind locks, which are
 //! taken only when something has failed: as long as all is calm a worker reads one flag and counts on its own.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mainstay_core::{Cause, EventBus, EventKind, ReplicaId, ServiceName};
 use mainstay_policy::{
-    BudgetSettings, Change, Clock, Env, Failure, Moment, Outlier, OutlierOptions, Probe, Rate, RetryBudget, Share,
+    BudgetSettings, Change, Clock, EjectionCause, Env, Failure, Mode, Moment, Outcome, Outlier, OutlierSettings, Probe,
+    Rate, RetryBudget, Share, Tally,
 };
 
 use crate::snapshot::{Budget, UpstreamPolicy};
@@ -40,7 +43,7 @@ impl Health {
     pub(crate) fn new(service: ServiceName, clock: Clock) -> Self {
         let env = Env::new(service.as_str()).with_clock(clock);
         let budget = RetryBudget::new(BudgetSettings::default(), &env).expect("the default budget is one that works");
-        let outlier = Outlier::new(OutlierOptions::default());
+        let outlier = Outlier::new(OutlierSettings::default()).expect("the default settings can work");
         Self {
             service,
             outlier: Mutex::new(Tracked { outlier, ejections: Default::default() }),
@@ -75,51 +78,62 @@ impl Health {
 
     pub(crate) fn set_members(&self, now: Moment, policy: &UpstreamPolicy, keys: Vec<PeerKey>, bus: &EventBus) {
         let ejection = &policy.ejection;
-        let mut tracked = self.lock();
-        tracked.outlier.set_options(OutlierOptions {
-            consecutive: ejection.consecutive,
-            base: ejection.base,
-            max: ejection.max,
-            cap_points: ejection.cap.points(),
+        let settings = OutlierSettings {
+            mode: if ejection.enabled { Mode::Enforce } else { Mode::Off },
+            failures: ejection.consecutive,
+            out_for: ejection.base,
+            out_max: ejection.max.max(ejection.base),
+            max: Share::basis_points(ejection.cap.points()).unwrap_or(Share::ALL),
             slow_start: ejection.slow_start,
-            probe_lease: policy.timeouts.per_try + std::time::Duration::from_secs(1),
-        });
-        for key in tracked.outlier.set_members(now, keys) {
-            bus.publish(EventKind::EndpointReturned { replica: key.replica });
+            probe_lease: policy.timeouts.per_try.saturating_add(Duration::from_secs(1)),
+            ..OutlierSettings::default()
+        };
+        let mut tracked = self.lock();
+        // What cannot work changes nothing: the settings before go on to hold.
+        if let Ok(changes) = tracked.outlier.set_settings(now, settings) {
+            tracked.tell(changes, bus);
         }
+        let changes = tracked.outlier.set_members(now, keys);
+        tracked.tell(changes, bus);
         self.calm.store(tracked.outlier.is_calm(), Relaxed);
     }
 
-    /// A call has ended. Costs one load as long as all is well.
+    /// A call has ended. As long as all is well it is counted in the worker's own tally, which costs no lock.
     pub(crate) fn observe(
         &self,
         now: Moment,
         key: &PeerKey,
-        failure: Failure,
-        probe: Option<Probe>,
+        outcome: Outcome,
+        tally: &RefCell<Tally>,
         rng: &mut fastrand::Rng,
         bus: &EventBus,
     ) {
-        if failure == Failure::None && probe.is_none() && self.is_calm() {
+        if outcome.failure == Failure::None && outcome.probe.is_none() && self.is_calm() {
+            tally.borrow_mut().count(outcome.failure, outcome.took);
             return;
         }
         let mut tracked = self.lock();
-        let change = tracked.outlier.observe(now, key, failure, probe, rng);
+        let changes = tracked.outlier.observe(now, key, outcome, rng);
         self.calm.store(tracked.outlier.is_calm(), Relaxed);
         // Published under the lock, so that events come in the order of what they tell.
-        match change {
-            Some(Change::Ejected { length, failures }) => {
-                *tracked.ejections.entry(key.replica.clone()).or_default() += 1;
-                bus.publish(EventKind::EndpointEjected {
-                    replica: key.replica.clone(),
-                    cause: Cause::ConsecutiveFailures,
-                    failures,
-                    for_ms: u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
-                });
-            }
-            Some(Change::Returned) => bus.publish(EventKind::EndpointReturned { replica: key.replica.clone() }),
-            None => {}
+        tracked.tell(changes, bus);
+    }
+
+    /// Takes over what a worker has counted by itself, and judges what is due.
+    pub(crate) fn absorb<'a>(
+        &self,
+        now: Moment,
+        tallies: impl Iterator<Item = (&'a PeerKey, &'a RefCell<Tally>)>,
+        rng: &mut fastrand::Rng,
+        bus: &EventBus,
+    ) {
+        let mut tracked = self.lock();
+        let mut changes = tracked.outlier.tick(now, rng);
+        for (key, tally) in tallies {
+            changes.append(&mut tracked.outlier.absorb(now, key, &mut tally.borrow_mut(), rng));
         }
+        self.calm.store(tracked.outlier.is_calm(), Relaxed);
+        tracked.tell(changes, bus);
     }
 
     pub(crate) fn give_back(&self, now: Moment, key: &PeerKey, probe: Probe) {
@@ -138,6 +152,31 @@ impl Health {
         let tracked = self.lock();
         let out = tracked.outlier.ejected().map(|k| k.replica.clone()).collect();
         (out, tracked.ejections.iter().map(|(k, n)| (k.clone(), *n)).collect())
+    }
+}
+
+impl Tracked {
+    fn tell(&mut self, changes: Vec<Change<PeerKey>>, bus: &EventBus) {
+        for change in changes {
+            match change {
+                Change::Ejected { key, cause, length, failures, enforced: true } => {
+                    *self.ejections.entry(key.replica.clone()).or_default() += 1;
+                    bus.publish(EventKind::EndpointEjected {
+                        replica: key.replica,
+                        cause: match cause {
+                            EjectionCause::SuccessRate | EjectionCause::FailureRate => Cause::FailureRate,
+                            EjectionCause::Latency => Cause::Latency,
+                            _ => Cause::ConsecutiveFailures,
+                        },
+                        failures,
+                        for_ms: u64::try_from(length.as_millis()).unwrap_or(u64::MAX),
+                    });
+                }
+                Change::Returned { key } => bus.publish(EventKind::EndpointReturned { replica: key.replica }),
+                // There is no event yet for what was only detected, nor for panic.
+                _ => {}
+            }
+        }
     }
 }
 

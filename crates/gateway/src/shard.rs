@@ -187,7 +187,7 @@ impl<N: Net> Shard<N> {
         None
     }
 
-    /// What is due from time to time: old connections are closed, the budgets are read.
+    /// What is due from time to time: old connections are closed, the budgets are read, what was counted is judged.
     pub(crate) fn keep_house(&self) {
         let now = Instant::now();
         let compiled = self.compiled();
@@ -195,6 +195,10 @@ impl<N: Net> Shard<N> {
             upstream.health.read_budget();
             for peer in &upstream.peers {
                 peer.close_old(now);
+            }
+            if upstream.policy.ejection.enabled {
+                let tallies = upstream.peers.iter().map(|peer| (&peer.key, &peer.tally));
+                upstream.health.absorb(self.moment(now), tallies, &mut self.rng.borrow_mut(), &self.core.bus);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use mainstay_core::{Endpoint, ServiceName};
-use mainstay_policy::{Admission, Moment, PeakEwma, Probe, pick_two};
+use mainstay_policy::{Admission, Moment, PeakEwma, Probe, Tally, pick_two};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ pub(crate) struct Peer<S> {
     pub(crate) load: Cell<PeakEwma>,
     pub(crate) in_flight: Cell<u32>,
     pub(crate) counters: Arc<ReplicaCounters>,
+    /// What this worker saw while all was well, for the service's health to take over.
+    pub(crate) tally: RefCell<Tally>,
     idle: RefCell<Vec<Idle<S>>>,
     current: Cell<bool>,
 }
@@ -51,6 +53,7 @@ impl<S: AsyncRead + Unpin> Peer<S> {
             load: Cell::new(PeakEwma::new(now, median)),
             in_flight: Cell::new(0),
             counters,
+            tally: RefCell::default(),
             idle: RefCell::default(),
             current: Cell::new(true),
         }
@@ -128,22 +131,21 @@ impl<S: AsyncRead + Unpin> Upstream<S> {
             let mut tracked = self.health.lock();
             for i in (0..self.peers.len()).filter(untried) {
                 let key = &self.peers[i].key;
-                match tracked.outlier.admission(now, key) {
-                    Admission::Full => room.push(i),
-                    Admission::Share(milli) if rng.u32(0..1000) < milli => room.push(i),
-                    Admission::ProbeDue => {
-                        if let Some(probe) = tracked.outlier.start_probe(now, key) {
-                            return Some((self.peers[i].clone(), Some(probe)));
-                        }
-                    }
-                    Admission::Share(_) | Admission::Out => {}
+                let admission = tracked.outlier.pool(now).admission(key);
+                if admission == Admission::ProbeDue
+                    && let Some(probe) = tracked.outlier.start_probe(now, key)
+                {
+                    return Some((self.peers[i].clone(), Some(probe)));
+                }
+                if admission.accepts(rng) {
+                    room.push(i);
                 }
             }
             if room.is_empty() {
                 // Somebody who was tried and is not out is better than somebody who is out.
-                let full = |i: &usize| {
-                    !matches!(tracked.outlier.admission(now, &self.peers[*i].key), Admission::Out | Admission::ProbeDue)
-                };
+                let pool = tracked.outlier.pool(now);
+                let full =
+                    |i: &usize| !matches!(pool.admission(&self.peers[*i].key), Admission::Out | Admission::ProbeDue);
                 room.extend((0..self.peers.len()).filter(full));
             }
         }

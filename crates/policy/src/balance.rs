@@ -73,12 +73,37 @@ impl PeakEwma {
     }
 }
 
-/// Two different indices below `len` (which must be at least 2), each pair equally likely.
+/// Two different indices below `len`, each pair equally likely. Of fewer than two, twice the first.
 pub fn pick_two(len: usize, rng: &mut fastrand::Rng) -> (usize, usize) {
-    debug_assert!(len >= 2, "two of fewer than two");
+    if len < 2 {
+        return (0, 0);
+    }
     let a = rng.usize(0..len);
     let b = rng.usize(0..len - 1);
     (a, if b >= a { b + 1 } else { b })
+}
+
+/// The cheaper of two of `candidates`, each pair equally likely; `None` where there are none. For candidates that
+/// are not in a list, such as those of a [`Pool`](crate::Pool): it keeps two and allocates nothing.
+pub fn better_of_two<T>(
+    candidates: impl IntoIterator<Item = T>,
+    rng: &mut fastrand::Rng,
+    mut cost: impl FnMut(&T) -> f64,
+) -> Option<T> {
+    let mut candidates = candidates.into_iter();
+    let mut first = candidates.next()?;
+    let Some(mut second) = candidates.next() else { return Some(first) };
+    // Reservoir sampling: the n-th takes the place of one of the two with a chance of 2 in n.
+    for (candidate, before) in candidates.zip(2..) {
+        match rng.usize(0..=before) {
+            0 => first = candidate,
+            1 => second = candidate,
+            _ => {}
+        }
+    }
+    let (a, b) = (cost(&first), cost(&second));
+    // Equal costs must not always mean the earlier one.
+    Some(if b < a || (a == b && rng.bool()) { second } else { first })
 }
 
 #[cfg(test)]
@@ -126,6 +151,25 @@ mod tests {
                 assert!(if a == b { *n == 0 } else { (800..1200).contains(n) }, "{seen:?}");
             }
         }
+    }
+
+    #[test]
+    fn of_candidates_without_a_list_each_pair_is_equally_likely() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let mut taken = [0u32; 5];
+        for _ in 0..10_000 {
+            taken[better_of_two(0..5, &mut rng, |n| f64::from(*n)).unwrap() as usize] += 1;
+        }
+        // The cheapest is taken whenever it is among the two, the dearest never: 4, 3, 2, 1, 0 of 10 pairs.
+        for (n, taken) in taken.iter().enumerate() {
+            let expected = 1000 * (4 - n as u32);
+            assert!(taken.abs_diff(expected) <= expected / 10, "{n}: {taken}");
+        }
+        assert_eq!(better_of_two(0..0, &mut rng, |_: &u32| 0.0), None);
+        assert_eq!(better_of_two([7], &mut rng, |_| f64::NAN), Some(7));
+        let first = (0..1000).filter(|_| better_of_two([0, 1], &mut rng, |_| 1.0) == Some(0)).count();
+        assert!((400..600).contains(&first), "{first}");
+        assert_eq!((pick_two(0, &mut rng), pick_two(1, &mut rng)), ((0, 0), (0, 0)));
     }
 
     #[test]

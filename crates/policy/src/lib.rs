@@ -33,7 +33,7 @@ mod window;
 
 pub use adapt::{Adapt, Adapted, AdaptedFuture};
 pub use backoff::Backoff;
-pub use balance::{PeakEwma, pick_two};
+pub use balance::{PeakEwma, better_of_two, pick_two};
 pub use breaker::{
     Breaker, BreakerFuture, BreakerLayer, BreakerService, BreakerSettings, BreakerState, Manual, Pass, SlowCalls,
 };
@@ -61,7 +61,10 @@ pub use fault::{
 pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
-pub use outlier::{Admission, Change, Failure, Outlier, OutlierOptions, Probe};
+pub use outlier::{
+    Admission, Change, EjectionCause, Failure, FailureRateRule, LatencyRule, Member, OnPanic, Outcome, Outlier,
+    OutlierSettings, PanicSettings, Pool, Probe, SuccessRateRule, Tally,
+};
 pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
 pub use rate_limit::{
     KeyedRateLimit, KeyedRateLimitLayer, KeyedRateLimitService, Quota, RateLimit, RateLimitFuture, RateLimitLayer,

@@ -112,6 +112,24 @@ pub enum Event {
         /// `false` in shadow mode: the call went on unharmed.
         enforced: bool,
     },
+    /// An endpoint is left alone.
+    Ejected {
+        /// `consecutive`, `success_rate` and so on.
+        cause: &'static str,
+        /// For how long.
+        length: Duration,
+        /// `false` in shadow mode, and where as many are out as may be: it was only detected.
+        enforced: bool,
+    },
+    /// An endpoint is back.
+    Returned,
+    /// Too few endpoints are usable, or enough again.
+    Panic {
+        /// Whether it begins.
+        on: bool,
+        /// `false` in shadow mode: ejections are not ignored.
+        enforced: bool,
+    },
 }
 
 impl Event {
@@ -128,6 +146,9 @@ impl Event {
             Self::Fallback { .. } => "fallback",
             Self::FallbackFailed { .. } => "fallback_failed",
             Self::Fault { .. } => "fault",
+            Self::Ejected { .. } => "ejected",
+            Self::Returned => "returned",
+            Self::Panic { .. } => "panic",
         }
     }
 }
