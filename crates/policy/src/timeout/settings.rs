@@ -30,11 +30,12 @@ impl TimeoutSettings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let mut check = Check::new("timeout");
         let sane = Duration::from_nanos(1)..=DURATION_MAX;
+        let both = sane.contains(&self.total) && sane.contains(&self.per_try);
         check
             .that(sane.contains(&self.total), "total", "above 0, for nobody answers in no time, and at most 1000d")
             .that(sane.contains(&self.per_try), "per_try", "above 0, for nobody answers in no time, and at most 1000d")
             .that(
-                self.per_try < self.total,
+                self.per_try < self.total || !both,
                 "per_try",
                 "below `total`; a first try that may take all the time leaves none for a second",
             );
