@@ -44,13 +44,13 @@ pub use deadline::{
     DEADLINE_MARGIN, DEADLINE_MIN, Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSettings,
 };
 pub use error::{BoxError, Error, PolicyError, Reason, Rejection, RetrySafety};
-pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
 pub use fallback::FallbackHeader;
 pub use fallback::{
     Canned, Elsewhere, ElsewhereFuture, Fallback, FallbackFuture, FallbackLayer, FallbackPermit, FallbackService,
     FallbackSettings, LastGood, LastGoodSettings, Mark, Substitute, Unmarked,
 };
+pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
 pub use fault::FaultStatus;
 pub use fault::{
