@@ -105,6 +105,11 @@ impl<T> Shared<T> {
     pub(crate) fn hold(&self) -> Held<T> {
         Held(self.0.holds.mine().0.clone())
     }
+
+    /// The state for one who keeps it for long and comes to it often: a pointer less to follow.
+    pub(crate) fn keep(&self) -> Arc<T> {
+        self.0.state.clone()
+    }
 }
 
 impl<T> Clone for Shared<T> {

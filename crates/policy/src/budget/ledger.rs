@@ -129,8 +129,10 @@ const fn portion(count: u64, share: Share, unit: u64) -> u64 {
 const fn floor_milli(settings: &BudgetSettings) -> u64 {
     let remembered_ns = SECONDS as u128 * 1_000_000_000;
     let milli = settings.floor.count as u128 * TOKEN_MILLI as u128;
-    let per_ns = settings.floor.per.as_nanos();
-    if per_ns == 0 { 0 } else { saturated(milli * remembered_ns / per_ns) }
+    match (milli * remembered_ns).checked_div(settings.floor.per.as_nanos()) {
+        Some(floor) => saturated(floor),
+        None => 0,
+    }
 }
 
 const fn saturated(n: u128) -> u64 {

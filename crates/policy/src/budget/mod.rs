@@ -32,6 +32,7 @@ mod ledger;
 mod settings;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -67,6 +68,21 @@ struct Tally {
     look_at: AtomicU64,
     stride: AtomicU64,
     looked: AtomicU64,
+}
+
+/// Counts requests. Every `begin` has its `end`.
+pub(crate) struct Tallies(Arc<Core>);
+
+impl Tallies {
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.0.begin();
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.0.end();
+    }
 }
 
 /// A request that runs, with all its attempts. Dropped, it has ended.
@@ -105,19 +121,13 @@ impl RetryBudget {
     #[inline]
     pub fn begin(&self) -> Active {
         let core = self.0.hold();
-        core.enter();
+        core.begin();
         Active(core)
     }
 
-    /// [`RetryBudget::begin`] for one that keeps the budget alive by itself, and calls [`RetryBudget::leave`] once.
-    #[inline]
-    pub(crate) fn enter(&self) {
-        self.0.enter();
-    }
-
-    #[inline]
-    pub(crate) fn leave(&self) {
-        self.0.leave();
+    /// For one who keeps the budget alive by himself, and so needs no [`Active`].
+    pub(crate) fn tallies(&self) -> Tallies {
+        Tallies(self.0.keep())
     }
 
     /// Asks for a retry or a hedge, at the moment of the decision, before any back-off.
@@ -154,7 +164,7 @@ impl RetryBudget {
 
 impl Core {
     #[inline]
-    fn enter(&self) {
+    fn begin(&self) {
         let (tally, writers) = self.tallies.mine();
         if tally.begun.load(Ordering::Relaxed) >= tally.look_at.load(Ordering::Relaxed) {
             // Before it is counted, so that this deposit has its own date.
@@ -164,7 +174,7 @@ impl Core {
     }
 
     #[inline]
-    fn leave(&self) {
+    fn end(&self) {
         let (tally, writers) = self.tallies.mine();
         count(&tally.ended, writers);
     }
@@ -223,7 +233,7 @@ fn count(counter: &AtomicU64, writers: Writers) {
 impl Drop for Active {
     #[inline]
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.end();
     }
 }
 

@@ -36,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0u64..3000).prop_map(Step::Wait),
         1 => (3000u64..30_000).prop_map(Step::Wait),
     ];
-    prop::collection::vec(step, 1..400)
+    prop::collection::vec(step, 1..200)
 }
 
 /// The rule written down as slowly as possible: lists of what happened in which second.
@@ -154,7 +154,7 @@ proptest! {
         let bound = |budget: &RetryBudget, model: &Model, second| {
             // Asking dates what was not dated, so it is done now and then only.
             asked += 1;
-            if asked % 20 == 0 {
+            if asked.is_multiple_of(20) {
                 let (ours, theirs) = (budget.remaining_milli(), model.balance(&settings, second));
                 let undated = (STRIDE_MAX - 1) * u64::from(settings.share.points()) / 10 + 1;
                 prop_assert!(ours <= theirs && ours + undated >= theirs, "{ours} of {theirs}");
@@ -205,10 +205,10 @@ proptest! {
             let _request = budget.begin();
             permits.extend(budget.try_withdraw());
             prop_assert!(budget.level() <= Share::ALL);
-            if time % 3 == 0 {
-                if let Some(permit) = permits.pop() {
-                    permit.refund();
-                }
+            if time % 3 == 0
+                && let Some(permit) = permits.pop()
+            {
+                permit.refund();
             }
         }
         drop(permits);

@@ -1,19 +1,21 @@
 //! A [`Retry`] around a Tower service.
 //!
 //! Tower's own retry clones the service for every request. Here a service that is only there to be cloned waits
-//! behind a lock, which is taken when a retry is really made.
+//! behind a lock, which is taken when a retry is really made. And what only a retry needs is allocated then: the
+//! future of a call that passes is little larger than that of the call.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Denied;
-use super::policy::{Failure, Progress, Retry, is_fine};
+use super::policy::{Core, Failure, Progress, Retry, is_fine};
+use super::{Denied, Repeatable};
+use crate::budget::Tallies;
 use crate::profile::verdict;
 use crate::stripe::{Held, Shared};
 use crate::sync::{Mutex, lock};
@@ -53,7 +55,8 @@ impl<S: Clone, P: Clone, J: Clone> Layer<S> for RetryLayer<P, J> {
     type Service = RetryService<S, P, J>;
     fn layer(&self, inner: S) -> Self::Service {
         let parts = Parts {
-            retry: self.retry.clone(),
+            retry: self.retry.core(),
+            tallies: self.retry.budget().tallies(),
             profile: self.profile.clone(),
             judge: self.judge.clone(),
             template: Mutex::new(inner.clone()),
@@ -64,7 +67,8 @@ impl<S: Clone, P: Clone, J: Clone> Layer<S> for RetryLayer<P, J> {
 
 /// What all requests of a service and of its clones use.
 struct Parts<S, P, J> {
-    retry: Retry,
+    retry: Arc<Core>,
+    tallies: Tallies,
     profile: P,
     judge: J,
     /// Never called: its clones are.
@@ -100,39 +104,56 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let mut running = Running { parts: self.parts.hold(), progress: Progress::default() };
-        let Parts { retry, profile, .. } = &*running.parts;
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let parts = self.parts.hold();
+        let Parts { retry, profile, .. } = &*parts;
         let context = profile.context(&request);
-        let mut kept = None;
+        let (mut kept, mut counted) = (None, false);
         if !retry.is_off() {
             kept = profile.duplicate(&request);
-            // What a layer above sends again is no first attempt, and deposits nothing.
-            if context.attempt == 0 && !context.hedged {
-                retry.enter(&mut running.progress);
+            let repeatable = if kept.is_some() { profile.repeatable(&request) } else { Repeatable::No };
+            let last = retry.is_last(0, repeatable);
+            // Nothing else is new to the layers below, and to tell them may cost an allocation.
+            if last != context.last {
+                profile.stamp(&mut request, &CallContext { last, ..context });
             }
+            // What a layer above sends again is no first attempt, and deposits nothing.
+            counted = context.attempt == 0 && !context.hedged;
         }
-        RetryFuture { state: State::Calling { call: self.inner.call(request) }, kept, context, running }
+        RetryFuture {
+            // Made where it stays: to move what has just been written in pieces costs as much as all the rest.
+            state: State::Calling { call: self.inner.call(request) },
+            kept,
+            context,
+            // Begins after the call, so that a call that panics is not counted for ever.
+            running: Running::begin(parts, counted),
+        }
     }
 }
 
-/// Ends the request however its future ends.
+/// Ends the request when its future is dropped, however far that has come.
 struct Running<S, P, J> {
     parts: Held<Parts<S, P, J>>,
+    counted: bool,
     progress: Progress,
 }
 
 impl<S, P, J> Running<S, P, J> {
     #[inline]
-    fn end(&mut self) {
-        self.parts.retry.leave(&mut self.progress);
+    fn begin(parts: Held<Parts<S, P, J>>, counted: bool) -> Self {
+        if counted {
+            parts.tallies.begin();
+        }
+        Self { parts, counted, progress: Progress::default() }
     }
 }
 
 impl<S, P, J> Drop for Running<S, P, J> {
     #[inline]
     fn drop(&mut self) {
-        self.end();
+        if self.counted {
+            self.parts.tallies.end();
+        }
     }
 }
 
@@ -155,13 +176,38 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, Req> {
         Calling { #[pin] call: F },
-        Waiting { #[pin] sleep: Sleep, request: Option<Req> },
-        // A clone has been asked by nobody yet.
-        Readying { service: S, request: Option<Req> },
+        // Apart, for nearly no call comes here, and all would be the size of it.
+        Pausing { pause: Pin<Box<Pause<S, Req>>> },
     }
 }
 
-const HELD: &str = "a request that waits is sent once";
+pin_project! {
+    /// Between two attempts.
+    struct Pause<S, Req> {
+        #[pin]
+        sleep: Option<Sleep>,
+        // A clone, which nobody has asked yet whether it is ready.
+        service: S,
+        request: Option<Req>,
+    }
+}
+
+impl<S, Req> Pause<S, Req> {
+    /// The next attempt, when it is time and the service is ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Future, S::Error>>
+    where
+        S: Service<Req>,
+    {
+        let mut this = self.project();
+        if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+            ready!(sleep.poll(cx));
+            this.sleep.set(None);
+        }
+        ready!(this.service.poll_ready(cx))?;
+        let request = this.request.take().expect("a pause ends once");
+        Poll::Ready(Ok(this.service.call(request)))
+    }
+}
 
 impl<S, P, J, Req> Future for RetryFuture<S, P, J, Req>
 where
@@ -178,35 +224,26 @@ where
         loop {
             let next = match this.state.as_mut().project() {
                 StateProj::Calling { call } => {
-                    let outcome = ready!(call.poll(cx));
-                    let verdict = verdict(&this.running.parts.judge, &outcome);
+                    let polled = call.poll(cx);
+                    let Poll::Ready(outcome) = &polled else { return polled };
+                    let verdict = verdict(&this.running.parts.judge, outcome);
                     if is_fine(&verdict) {
-                        this.running.end();
-                        return Poll::Ready(outcome);
+                        // As it came: to take it out and put it in again is half of what all this costs.
+                        return polled;
                     }
                     match this.running.again(&verdict, this.kept.as_ref(), *this.context) {
-                        Ok((wait, request)) if wait.is_zero() => this.running.ready(request),
-                        Ok((wait, request)) => {
-                            State::Waiting { sleep: tokio::time::sleep(wait), request: Some(request) }
-                        }
-                        Err(why) => {
-                            this.running.end();
-                            return Poll::Ready(this.running.passed_on(outcome, why));
-                        }
+                        Ok(pause) => State::Pausing { pause },
+                        Err(why) => return this.running.passed_on(polled, why),
                     }
                 }
-                StateProj::Waiting { sleep, request } => {
-                    ready!(sleep.poll(cx));
-                    this.running.ready(request.take().expect(HELD))
-                }
-                StateProj::Readying { service, request } => {
-                    if let Err(error) = ready!(service.poll_ready(cx)) {
-                        this.running.progress.never_sent();
-                        this.running.end();
+                StateProj::Pausing { pause } => match ready!(pause.as_mut().poll(cx)) {
+                    Ok(call) => State::Calling { call },
+                    Err(error) => {
+                        // It was never sent.
+                        this.running.progress.settle(true);
                         return Poll::Ready(Err(error));
                     }
-                    State::Calling { call: service.call(request.take().expect(HELD)) }
-                }
+                },
             };
             this.state.set(next);
         }
@@ -214,61 +251,57 @@ where
 }
 
 impl<S, P, J> Running<S, P, J> {
-    /// After a failure: how long to wait, and what to send then.
+    /// After a failure: what comes before the next attempt.
     #[cold]
+    #[inline(never)]
     fn again<Req>(
         &mut self,
         verdict: &Verdict,
         kept: Option<&Req>,
         context: CallContext,
-    ) -> Result<(Duration, Req), Denied>
+    ) -> Result<Pin<Box<Pause<S, Req>>>, Denied>
     where
+        S: Clone,
         P: Profile<Req>,
     {
-        let Parts { retry, profile, .. } = &*self.parts;
-        let failure = Failure {
-            verdict: *verdict,
-            repeatable: kept.map(|kept| profile.repeatable(kept)),
-            remaining: context.remaining(retry.now()),
-        };
+        let Parts { retry, profile, template, .. } = &*self.parts;
+        let repeatable = kept.map(|kept| profile.repeatable(kept));
+        let failure = Failure { verdict: *verdict, repeatable, remaining: context.remaining(retry.now()) };
         // There may have been a copy at the beginning and none now: the body has turned out to be too large.
         let copy = || kept.and_then(|kept| profile.duplicate(kept));
         let (wait, mut request) = retry.next(&mut self.progress, &failure, copy)?;
-        let attempt = context.attempt.saturating_add(self.progress.retries());
-        profile.stamp(&mut request, &CallContext { attempt, ..context });
-        Ok((wait, request))
-    }
-
-    fn ready<F, Req>(&self, request: Req) -> State<S, F, Req>
-    where
-        S: Clone,
-    {
-        State::Readying { service: lock(&self.parts.template).clone(), request: Some(request) }
+        let retries = self.progress.retries();
+        let attempt = context.attempt.saturating_add(retries);
+        let last = retry.is_last(retries, repeatable.unwrap_or(Repeatable::No));
+        profile.stamp(&mut request, &CallContext { attempt, last, ..context });
+        let sleep = (!wait.is_zero()).then(|| tokio::time::sleep(wait));
+        Ok(Box::pin(Pause { sleep, service: lock(template).clone(), request: Some(request) }))
     }
 
     /// The outcome as the caller gets it.
-    fn passed_on<Res, Err>(&self, mut outcome: Result<Res, Err>, why: Denied) -> Result<Res, Err>
+    #[cold]
+    fn passed_on<Res, Err>(&self, polled: Poll<Result<Res, Err>>, why: Denied) -> Poll<Result<Res, Err>>
     where
         Err: PolicyError,
         J: Judge<Res, Err>,
     {
-        if why == Denied::Budget {
-            // Or those above would do what we may not.
-            match &mut outcome {
-                Ok(response) => self.parts.judge.forbid_retry(response, Reason::RetryBudget),
-                Err(_) => return outcome.map_err(|error| error.without_retry(Reason::RetryBudget)),
-            }
+        if why != Denied::Budget {
+            return polled;
         }
-        outcome
+        // Or those above would do what we may not.
+        match polled {
+            Poll::Ready(Ok(mut response)) => {
+                self.parts.judge.forbid_retry(&mut response, Reason::RetryBudget);
+                Poll::Ready(Ok(response))
+            }
+            polled => polled.map_err(|error| error.without_retry(Reason::RetryBudget)),
+        }
     }
 }
 
 impl<S: std::fmt::Debug, P, J> std::fmt::Debug for RetryService<S, P, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RetryService")
-            .field("inner", &self.inner)
-            .field("retry", &self.parts.retry)
-            .finish_non_exhaustive()
+        f.debug_struct("RetryService").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The decision, without Tower.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RetrySettings;
@@ -8,13 +9,13 @@ use super::class::{Denied, Repeatable, class_of};
 use crate::observe::{Env, Event, Mode, PolicyKind};
 use crate::stripe::{Held, Shared};
 use crate::sync::{Mutex, lock};
-use crate::{Health, RetryBudget, RetryPermit, RetrySafety, SettingsError, Verdict};
+use crate::{Active, Health, Moment, RetryBudget, RetryPermit, RetrySafety, SettingsError, Verdict};
 
 /// Sends requests again that have failed. Clones are the same policy, with the same budget.
 #[derive(Clone)]
 pub struct Retry(Shared<Core>);
 
-struct Core {
+pub(super) struct Core {
     settings: RetrySettings,
     budget: RetryBudget,
     env: Env,
@@ -60,38 +61,13 @@ impl Retry {
     /// # }
     /// ```
     pub fn begin(&self) -> Attempts {
-        let mut progress = Progress::default();
-        self.enter(&mut progress);
-        Attempts { core: self.0.hold(), progress }
+        let counted = (!self.0.is_off()).then(|| self.0.budget.begin());
+        Attempts { core: self.0.hold(), progress: Progress::default(), _counted: counted }
     }
 
-    /// [`Retry::begin`] for one that keeps the policy alive by itself, and calls [`Retry::leave`] however it ends.
-    #[inline]
-    pub(super) fn enter(&self, progress: &mut Progress) {
-        self.0.enter(progress);
-    }
-
-    #[inline]
-    pub(super) fn leave(&self, progress: &mut Progress) {
-        self.0.leave(progress);
-    }
-
-    pub(super) fn next<T>(
-        &self,
-        progress: &mut Progress,
-        failure: &Failure,
-        copy: impl FnOnce() -> Option<T>,
-    ) -> Result<(Duration, T), Denied> {
-        self.0.next(progress, failure, copy)
-    }
-
-    #[inline]
-    pub(super) fn is_off(&self) -> bool {
-        self.0.settings.mode == Mode::Off
-    }
-
-    pub(super) fn now(&self) -> crate::Moment {
-        self.0.env.clock().now()
+    /// The policy for one who keeps it for long.
+    pub(super) fn core(&self) -> Arc<Core> {
+        self.0.keep()
     }
 }
 
@@ -100,6 +76,7 @@ impl Retry {
 pub struct Attempts {
     core: Held<Core>,
     progress: Progress,
+    _counted: Option<Active>,
 }
 
 impl Attempts {
@@ -122,12 +99,6 @@ impl Attempts {
     }
 }
 
-impl Drop for Attempts {
-    fn drop(&mut self) {
-        self.core.leave(&mut self.progress);
-    }
-}
-
 /// What is known when an attempt has ended.
 pub(super) struct Failure {
     pub(super) verdict: Verdict,
@@ -141,7 +112,6 @@ pub(super) struct Failure {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     retries: u8,
-    counted: bool,
     permit: Option<RetryPermit>,
 }
 
@@ -151,39 +121,33 @@ impl Progress {
     }
 
     /// The retry that runs, if one does, has ended.
-    #[inline]
-    fn settle(&mut self, never_sent: bool) {
+    pub(super) fn settle(&mut self, never_sent: bool) {
         match self.permit.take() {
             Some(permit) if never_sent => permit.refund(),
             // Dropped.
             Some(_) | None => {}
         }
     }
-
-    /// The retry that was to be made has not even begun.
-    pub(super) fn never_sent(&mut self) {
-        self.settle(true);
-    }
 }
 
 impl Core {
     #[inline]
-    fn enter(&self, progress: &mut Progress) {
-        if self.settings.mode != Mode::Off {
-            self.budget.enter();
-            progress.counted = true;
-        }
+    pub(super) fn is_off(&self) -> bool {
+        self.settings.mode == Mode::Off
     }
 
+    /// Whether no attempt can come after one that is sent now, after so many retries.
     #[inline]
-    fn leave(&self, progress: &mut Progress) {
-        progress.settle(false);
-        if std::mem::take(&mut progress.counted) {
-            self.budget.leave();
-        }
+    pub(super) fn is_last(&self, retries: u8, repeatable: Repeatable) -> bool {
+        self.settings.mode.enforced() && (retries >= self.settings.attempts || repeatable == Repeatable::No)
     }
 
-    fn next<T>(
+    pub(super) fn now(&self) -> Moment {
+        self.env.clock().now()
+    }
+
+    /// An attempt has failed: how long to wait, and what to send then.
+    pub(super) fn next<T>(
         &self,
         progress: &mut Progress,
         failure: &Failure,
@@ -193,7 +157,7 @@ impl Core {
         if is_fine(&failure.verdict) {
             return Err(Denied::Final);
         }
-        if self.settings.mode == Mode::Off {
+        if self.is_off() {
             return Err(Denied::Mode);
         }
         let enforced = self.settings.mode.enforced();
