@@ -50,7 +50,6 @@ pub use fallback::{
     Canned, Elsewhere, ElsewhereFuture, Fallback, FallbackFuture, FallbackLayer, FallbackPermit, FallbackService,
     FallbackSettings, LastGood, LastGoodSettings, Mark, Substitute, Unmarked,
 };
-pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
 pub use fault::FaultStatus;
 pub use fault::{

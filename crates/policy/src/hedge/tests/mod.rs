@@ -42,19 +42,10 @@ struct Ask {
     duplicable: bool,
 }
 
-impl Ask {
-    const SAFE: Self = Self {
-        context: CallContext {
-            deadline: None,
-            priority: crate::Priority::NORMAL,
-            tenant: 7,
-            attempt: 0,
-            last: false,
-            hedged: false,
-        },
-        repeatable: Repeatable::ByMethod,
-        duplicable: true,
-    };
+/// One that may be doubled.
+fn safe() -> Ask {
+    let context = CallContext { tenant: 7, ..CallContext::default() };
+    Ask { context, repeatable: Repeatable::ByMethod, duplicable: true }
 }
 
 #[derive(Debug, Clone, Copy)]
