@@ -35,6 +35,7 @@ const UNKNOWN: u64 = u64::MAX;
 ///     hand.advance(Duration::from_millis(if n < 90 { 10 } else { 80 }));
 ///     hedge.answered(call);
 /// }
+/// hand.advance(Duration::from_secs(1));
 /// let delay = hedge.begin().delay().expect("there are 100");
 /// assert!(delay >= Duration::from_millis(80) && delay <= Duration::from_millis(90));
 /// assert!(hedge.try_acquire().is_some());

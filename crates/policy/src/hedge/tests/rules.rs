@@ -195,11 +195,11 @@ fn threads_do_not_afford_one_copy_twice() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                (0..100).for_each(|_| {
+                for _ in 0..100 {
                     if hedge.try_acquire().is_some() {
                         sent.fetch_add(1, Ordering::Relaxed);
                     }
-                })
+                }
             });
         }
     });
