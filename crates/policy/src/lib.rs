@@ -56,6 +56,7 @@ pub use fault::{
     Delay, Everything, Fault, FaultAnswer, FaultFuture, FaultKind, FaultLayer, FaultMatch, FaultService, FaultSettings,
     Injected, NoAnswer,
 };
+pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
 pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
