@@ -58,7 +58,9 @@ pub use fault::{
 };
 pub use hedge::{Hedge, HedgeFuture, HedgeLayer, HedgePermit, HedgeService, HedgeSettings, HedgeTimer};
 #[cfg(feature = "http")]
-pub use http::{AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, rejection_response};
+pub use http::{
+    AnyError, Duplicate, ErrorEvidence, Http, REPLAY_BYTES_MAX, Replay, ReplayError, SentOnce, rejection_response,
+};
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
 pub use outlier::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::date::retry_after;
-use super::profile::{Http, digits};
+use super::profile::{Http, SentOnce, digits};
 use super::{GRPC_PUSHBACK, GRPC_STATUS, NO_RETRY};
 use crate::{Evidence, Health, Judge, Reason, RetrySafety, Verdict, status_may_be_retried};
 
@@ -46,6 +46,16 @@ impl<C, E, F: ErrorEvidence<E>> Judge<Response<C>, E> for Http<F> {
 
     fn forbid_retry(&self, response: &mut Response<C>, reason: Reason) {
         response.headers_mut().insert(NO_RETRY, no_retry(reason));
+    }
+}
+
+impl<C, E, F: ErrorEvidence<E>> Judge<Response<C>, E> for SentOnce<F> {
+    fn judge(&self, outcome: Result<&Response<C>, &E>) -> Verdict {
+        self.0.judge(outcome)
+    }
+
+    fn forbid_retry(&self, response: &mut Response<C>, reason: Reason) {
+        Judge::<_, E>::forbid_retry(&self.0, response, reason);
     }
 }
 

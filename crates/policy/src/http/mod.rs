@@ -29,7 +29,10 @@
 //! repeated, the rest did its work. A status that comes in the trailers, after messages, comes too late for retries
 //! and is judged as good: a stream that has begun is the reader's.
 //!
-//! **Bodies.** A body can be read once. [`Replay`] makes one that can be sent again while it is small.
+//! **Bodies.** A body can be read once. [`Replay`] makes one that can be sent again while it is small. A server, which
+//! sends nothing again, says so by [`Http::sent_once`] and takes bodies as they are.
+//!
+//! **On the other side**, [`rejection_response`] makes an answer of what a policy decided.
 
 mod answer;
 mod body;
@@ -41,7 +44,7 @@ mod replay;
 pub use answer::rejection_response;
 pub use body::Duplicate;
 pub use judge::{AnyError, ErrorEvidence};
-pub use profile::Http;
+pub use profile::{Http, SentOnce};
 pub use replay::{REPLAY_BYTES_MAX, Replay, ReplayError};
 
 #[cfg(test)]

@@ -88,6 +88,49 @@ impl<F> Http<F> {
         Http { clock, declared, keys, trusting, tenant, errors: evidence }
     }
 
+    /// The same knowledge for bodies of which there can be no copy. That is a server's place: it has deadlines and
+    /// priorities to read, and sends nothing again.
+    pub fn sent_once(self) -> SentOnce<F> {
+        SentOnce(self)
+    }
+
+    fn means_the_same_twice<B>(&self, request: &Request<B>) -> Repeatable {
+        let keyed = self.keys && request.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        Repeatable::of(request.method().as_str(), self.declared, keyed)
+    }
+
+    fn read<B>(&self, request: &Request<B>) -> CallContext {
+        if let Some(context) = request.extensions().get::<CallContext>() {
+            return *context;
+        }
+        let headers = request.headers();
+        CallContext {
+            deadline: self.deadline(headers),
+            priority: self.priority(headers),
+            tenant: self.tenant(headers),
+            ..CallContext::default()
+        }
+    }
+
+    fn write<B>(&self, request: &mut Request<B>, context: &CallContext) {
+        if let Some(left) = context.remaining(self.clock.now()) {
+            let left = left.saturating_sub(DEADLINE_MARGIN);
+            let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            request.headers_mut().insert(DEADLINE_MS, ms.into());
+            // A gRPC server knows this one only. Whoever did not send it does not want it.
+            if let Some(value) = request.headers_mut().get_mut(GRPC_TIMEOUT) {
+                *value = grpc_timeout_of(ms);
+            }
+        }
+        // In place where there is one, so that a second attempt allocates nothing.
+        match request.extensions_mut().get_mut::<CallContext>() {
+            Some(old) => *old = *context,
+            None => {
+                request.extensions_mut().insert(*context);
+            }
+        }
+    }
+
     fn deadline(&self, headers: &HeaderMap) -> Option<Moment> {
         let ours = headers.get(DEADLINE_MS).and_then(|value| digits(value.as_bytes()));
         let grpc = headers.get(GRPC_TIMEOUT).and_then(|value| grpc_timeout(value.as_bytes()));
@@ -120,8 +163,7 @@ impl<F> Http<F> {
 
 impl<B: Duplicate, F: Clone> Profile<Request<B>> for Http<F> {
     fn repeatable(&self, request: &Request<B>) -> Repeatable {
-        let keyed = self.keys && request.headers().get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        Repeatable::of(request.method().as_str(), self.declared, keyed)
+        self.means_the_same_twice(request)
     }
 
     /// PUT and DELETE mean the same twice but not at any time: a copy that comes late overwrites what came after it.
@@ -144,35 +186,33 @@ impl<B: Duplicate, F: Clone> Profile<Request<B>> for Http<F> {
     }
 
     fn context(&self, request: &Request<B>) -> CallContext {
-        if let Some(context) = request.extensions().get::<CallContext>() {
-            return *context;
-        }
-        let headers = request.headers();
-        CallContext {
-            deadline: self.deadline(headers),
-            priority: self.priority(headers),
-            tenant: self.tenant(headers),
-            ..CallContext::default()
-        }
+        self.read(request)
     }
 
     fn stamp(&self, request: &mut Request<B>, context: &CallContext) {
-        if let Some(left) = context.remaining(self.clock.now()) {
-            let left = left.saturating_sub(DEADLINE_MARGIN);
-            let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            request.headers_mut().insert(DEADLINE_MS, ms.into());
-            // A gRPC server knows this one only. Whoever did not send it does not want it.
-            if let Some(value) = request.headers_mut().get_mut(GRPC_TIMEOUT) {
-                *value = grpc_timeout_of(ms);
-            }
-        }
-        // In place where there is one, so that a second attempt allocates nothing.
-        match request.extensions_mut().get_mut::<CallContext>() {
-            Some(old) => *old = *context,
-            None => {
-                request.extensions_mut().insert(*context);
-            }
-        }
+        self.write(request, context);
+    }
+}
+
+/// An [`Http`] for requests that are not sent again from here, with bodies of any type: those that a server gets.
+#[derive(Debug, Clone)]
+pub struct SentOnce<F = AnyError>(pub(super) Http<F>);
+
+impl<B, F: Clone> Profile<Request<B>> for SentOnce<F> {
+    fn repeatable(&self, request: &Request<B>) -> Repeatable {
+        self.0.means_the_same_twice(request)
+    }
+
+    fn hedgeable(&self, _request: &Request<B>) -> bool {
+        false
+    }
+
+    fn context(&self, request: &Request<B>) -> CallContext {
+        self.0.read(request)
+    }
+
+    fn stamp(&self, request: &mut Request<B>, context: &CallContext) {
+        self.0.write(request, context);
     }
 }
 

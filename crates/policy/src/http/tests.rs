@@ -262,6 +262,18 @@ fn without_a_deadline_none_is_told() {
 }
 
 #[test]
+fn a_server_reads_what_a_client_says_and_takes_any_body() {
+    struct Upload;
+    let (http, _) = http();
+    let http = http.trusting_peers().sent_once();
+    let headers = [("mainstay-deadline-ms", "1500"), ("mainstay-priority", "3")];
+    let request = request(Method::GET, &headers).map(|()| Upload);
+    let context = http.context(&request);
+    assert_eq!((context.deadline.map(|at| at.as_secs()), context.priority), (Some(1), Priority::claimed(3)));
+    assert!(http.duplicate(&request).is_none() && !http.hedgeable(&request));
+}
+
+#[test]
 fn a_copy_is_the_same_request() {
     let (http, _) = http();
     let mut original = request(Method::PUT, &[("a", "1")]).map(|()| String::from("body"));
