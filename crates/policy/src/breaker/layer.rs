@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::{Breaker, Pass};
 use crate::profile::verdict;
-use crate::{Judge, Plain, PolicyError, Reason, Rejection};
+use crate::{Judge, Plain, PolicyError, Rejection};
 
 /// Puts a [`Breaker`] around services. All services of one layer, and of its clones, share the breaker.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // An open breaker answers by itself; it does not wait for the service that it keeps calls from.
-        if let Some(rejection) = self.breaker.rejects() {
+        if let Some(rejection) = self.breaker.would_reject() {
             self.asked = Asked::Breaker(rejection);
             return Poll::Ready(Ok(()));
         }
@@ -91,7 +91,10 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let kind = match std::mem::replace(&mut self.asked, Asked::Nobody) {
-            Asked::Breaker(rejection) => Kind::Rejected { rejection },
+            Asked::Breaker(rejection) => {
+                self.breaker.reject(&rejection);
+                Kind::Rejected { rejection }
+            }
             // Who calls without asking takes what the inner service makes of it.
             Asked::Inner | Asked::Nobody => match self.breaker.try_acquire() {
                 Ok(pass) => Kind::Calling { call: self.inner.call(request), pass, judge: self.judge.clone() },

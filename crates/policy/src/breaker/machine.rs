@@ -6,9 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::BreakerSettings;
+use super::pass::Ticket;
+use super::{BreakerSettings, BreakerState, Manual, Pass};
 use crate::observe::{Env, Event, Mode, PolicyKind};
-use crate::stripe::{Held, Shared};
+use crate::stripe::Shared;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::time::nanos;
 use crate::window::Window;
@@ -19,58 +20,7 @@ const RAMP_STEPS: u32 = 3;
 /// Doublings of `open_for` after which any setting has reached its maximum.
 const DOUBLINGS_MAX: u32 = 40;
 /// How far the time of an opening varies, in percent to both sides.
-const JITTER_PERCENT: u32 = 20;
-
-/// What a breaker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum BreakerState {
-    /// Calls pass and are counted.
-    Closed,
-    /// Closed again: a growing share of the calls passes.
-    Ramp,
-    /// No call passes.
-    Open,
-    /// A few calls find out how the service is.
-    HalfOpen,
-    /// No call passes until somebody says otherwise.
-    ForcedOpen,
-    /// All calls pass, and nothing is counted.
-    Disabled,
-    /// All calls pass and are counted.
-    MetricsOnly,
-}
-
-impl BreakerState {
-    /// As in metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Ramp => "ramp",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-            Self::ForcedOpen => "forced_open",
-            Self::Disabled => "disabled",
-            Self::MetricsOnly => "metrics_only",
-        }
-    }
-
-    const ALL: [Self; 7] =
-        [Self::Closed, Self::Ramp, Self::Open, Self::HalfOpen, Self::ForcedOpen, Self::Disabled, Self::MetricsOnly];
-}
-
-/// What a person wants of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Manual {
-    /// Let it work by itself, from closed.
-    Auto,
-    /// Let nothing pass.
-    Open,
-    /// Let everything pass and count nothing.
-    Disabled,
-    /// Let everything pass, and count.
-    MetricsOnly,
-}
+const JITTER_PERCENT: u64 = 20;
 
 /// A breaker. Clones are the same breaker.
 ///
@@ -88,7 +38,7 @@ pub enum Manual {
 #[derive(Clone)]
 pub struct Breaker(Shared<Core>);
 
-struct Core {
+pub(super) struct Core {
     settings: BreakerSettings,
     env: Env,
     // Generation << 3 | state. Written under the lock only.
@@ -115,22 +65,6 @@ struct Control {
 struct Lease {
     id: u64,
     until: Moment,
-}
-
-/// Permission for one call. Say how it ended by [`Pass::record`]; dropped without, it counts nowhere, and a probe is
-/// given back.
-#[must_use = "a pass that is dropped at once counts nothing"]
-pub struct Pass {
-    core: Held<Core>,
-    ticket: Ticket,
-    started: Moment,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ticket {
-    Counted { generation: u64 },
-    Probe { lease: u64 },
-    Uncounted,
 }
 
 impl Breaker {
@@ -161,7 +95,7 @@ impl Breaker {
     #[inline]
     pub fn try_acquire(&self) -> Result<Pass, Rejection> {
         let word = self.0.word.load(Ordering::Acquire);
-        let ticket = match state_of(word) {
+        let ticket = match BreakerState::of(word) {
             BreakerState::Closed | BreakerState::MetricsOnly => Ticket::Counted { generation: word >> 3 },
             BreakerState::Disabled => Ticket::Uncounted,
             _ => match self.0.admit() {
@@ -170,14 +104,14 @@ impl Breaker {
             },
         };
         let started = if self.0.slow.is_some() { self.0.env.clock().now() } else { Moment::ZERO };
-        Ok(Pass { core: self.0.hold(), ticket, started })
+        Ok(Pass::new(self.0.hold(), ticket, started))
     }
 
     /// The rejection that [`Breaker::try_acquire`] would give now, if it would. Takes nothing and tells nobody.
     #[inline]
-    fn would_reject(&self) -> Option<Rejection> {
+    pub(super) fn would_reject(&self) -> Option<Rejection> {
         let word = self.0.word.load(Ordering::Acquire);
-        match state_of(word) {
+        match BreakerState::of(word) {
             BreakerState::Closed | BreakerState::Ramp | BreakerState::Disabled | BreakerState::MetricsOnly => None,
             _ if !self.0.settings.mode.enforced() => None,
             BreakerState::HalfOpen => {
@@ -188,22 +122,22 @@ impl Breaker {
         }
     }
 
-    /// Whether a call would be rejected now, told as the rejection that it is. For services, which decide when they
-    /// are asked whether they are ready, and answer when they are called.
-    #[inline]
-    pub(super) fn rejects(&self) -> Option<Rejection> {
-        let rejection = self.would_reject()?;
-        self.0.refuse(rejection).err()
+    /// Tells of a rejection that [`Breaker::would_reject`] has foreseen, now that the call has come.
+    pub(super) fn reject(&self, rejection: &Rejection) {
+        self.0.tell_rejected(rejection);
     }
 
     /// What it does now.
     pub fn state(&self) -> BreakerState {
-        state_of(self.0.word.load(Ordering::Acquire))
+        BreakerState::of(self.0.word.load(Ordering::Acquire))
     }
 
-    /// Takes it into hand, or gives it back to itself.
+    /// Takes it into hand, or gives it back to itself. A breaker whose mode is off does not exist, and stays so.
     pub fn force(&self, manual: Manual) {
         let core = &*self.0;
+        if core.settings.mode == Mode::Off {
+            return;
+        }
         let mut control = lock(&core.control);
         control.openings = 0;
         let state = match manual {
@@ -227,37 +161,6 @@ impl Breaker {
     }
 }
 
-impl Pass {
-    /// How the call ended.
-    #[inline]
-    pub fn record(mut self, health: Health) {
-        self.settle(health);
-    }
-
-    /// The same for one that cannot be moved out of its future without cost. Only the first time counts.
-    #[inline]
-    pub(super) fn settle(&mut self, health: Health) {
-        match std::mem::replace(&mut self.ticket, Ticket::Uncounted) {
-            Ticket::Counted { generation } => self.core.counted(generation, health, self.started),
-            Ticket::Probe { lease } => self.core.probed(lease, health, self.started),
-            Ticket::Uncounted => {}
-        }
-    }
-
-    /// Whether the call is a probe.
-    pub fn is_probe(&self) -> bool {
-        matches!(self.ticket, Ticket::Probe { .. })
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        if let Ticket::Probe { lease } = self.ticket {
-            lock(&self.core.control).leases.retain(|l| l.id != lease);
-        }
-    }
-}
-
 impl Core {
     fn generation(&self) -> u64 {
         self.word.load(Ordering::Acquire) >> 3
@@ -267,7 +170,7 @@ impl Core {
     #[inline]
     fn still_open(&self, word: u64) -> Option<Rejection> {
         let open = Rejection::unsent(Reason::BreakerOpen);
-        if state_of(word) == BreakerState::ForcedOpen {
+        if BreakerState::of(word) == BreakerState::ForcedOpen {
             return Some(open);
         }
         let until = Moment::from_nanos(self.moment.load(Ordering::Relaxed));
@@ -285,7 +188,7 @@ impl Core {
     /// Of a breaker that is neither closed nor disabled.
     fn admit(&self) -> Result<Ticket, Rejection> {
         let word = self.word.load(Ordering::Acquire);
-        if matches!(state_of(word), BreakerState::Open | BreakerState::ForcedOpen)
+        if matches!(BreakerState::of(word), BreakerState::Open | BreakerState::ForcedOpen)
             && let Some(rejection) = self.still_open(word)
         {
             return Err(rejection);
@@ -293,7 +196,7 @@ impl Core {
         let now = self.env.clock().now();
         let mut control = lock(&self.control);
         let word = self.word.load(Ordering::Acquire);
-        match state_of(word) {
+        match BreakerState::of(word) {
             BreakerState::Closed | BreakerState::MetricsOnly => Ok(Ticket::Counted { generation: word >> 3 }),
             BreakerState::Disabled => Ok(Ticket::Uncounted),
             BreakerState::Ramp => self.ramp(&mut control, now),
@@ -332,8 +235,8 @@ impl Core {
         let step = self.settings.ramp / RAMP_STEPS;
         if age >= self.settings.ramp || step.is_zero() {
             control.openings = 0;
-            // The window goes on: these calls are no less true for having been let in by a ramp.
-            self.change(BreakerState::Closed);
+            // The window and the generation go on: these calls are no less true for having been let in by a ramp.
+            self.change(self.generation(), BreakerState::Closed);
             return Ok(Ticket::Counted { generation: self.generation() });
         }
         let phase = u32::try_from(age.as_nanos() / step.as_nanos()).unwrap_or(u32::MAX).min(RAMP_STEPS - 1);
@@ -347,13 +250,17 @@ impl Core {
 
     /// Tells of a rejection; in shadow mode the call goes on uncounted.
     fn refuse(&self, rejection: Rejection) -> Result<Ticket, Rejection> {
+        self.tell_rejected(&rejection);
+        if self.settings.mode.enforced() { Err(rejection) } else { Ok(Ticket::Uncounted) }
+    }
+
+    fn tell_rejected(&self, rejection: &Rejection) {
         let enforced = self.settings.mode.enforced();
         self.env.tell(PolicyKind::Breaker, &Event::Rejected { reason: rejection.reason, enforced });
-        if enforced { Err(rejection) } else { Ok(Ticket::Uncounted) }
     }
 
     #[inline]
-    fn counted(&self, generation: u64, health: Health, started: Moment) {
+    pub(super) fn counted(&self, generation: u64, health: Health, started: Moment) {
         if health == Health::Unknown || self.generation() != generation {
             return;
         }
@@ -392,30 +299,38 @@ impl Core {
         }
         let mut control = lock(&self.control);
         let word = self.word.load(Ordering::Acquire);
-        if word >> 3 == generation && matches!(state_of(word), BreakerState::Closed | BreakerState::Ramp) {
+        if word >> 3 == generation && matches!(BreakerState::of(word), BreakerState::Closed | BreakerState::Ramp) {
             self.open(&mut control, now);
         }
     }
 
-    fn probed(&self, lease: u64, health: Health, started: Moment) {
+    pub(super) fn probed(&self, lease: u64, health: Health, started: Moment) {
         let now = self.env.clock().now();
         let mut control = lock(&self.control);
         // Leases end with the state that gave them: one that is not found belongs to an older one.
-        let before = control.leases.len();
-        control.leases.retain(|l| l.id != lease);
-        if control.leases.len() == before || health == Health::Unknown {
-            return;
-        }
+        let Some(at) = control.leases.iter().position(|l| l.id == lease) else { return };
+        // Its own lease, too: what comes after that is no success, however it ends.
+        let expired = control.leases.iter().any(|l| l.until <= now);
+        control.leases.swap_remove(at);
         let slow = self.settings.slow.is_some_and(|slow| now.since(started) > slow.over);
-        if health != Health::Good || slow {
-            self.open(&mut control, now);
-            return;
+        match health {
+            _ if expired => {}
+            Health::Unknown => return,
+            Health::Good if !slow => {
+                self.succeeded(&mut control, now);
+                return;
+            }
+            _ => {}
         }
+        self.open(&mut control, now);
+    }
+
+    fn succeeded(&self, control: &mut Control, now: Moment) {
         control.successes += 1;
         if control.successes >= self.settings.probes {
             self.moment.store(now.as_nanos(), Ordering::Relaxed);
             self.ramp_calls.store(0, Ordering::Relaxed);
-            self.enter(&mut control, BreakerState::Ramp);
+            self.enter(control, BreakerState::Ramp);
         }
     }
 
@@ -423,7 +338,7 @@ impl Core {
     fn open(&self, control: &mut Control, now: Moment) -> Duration {
         let doubled = self.settings.open_for.saturating_mul(1 << control.openings.min(31));
         control.openings = (control.openings + 1).min(DOUBLINGS_MAX);
-        let length = jittered(doubled.min(self.settings.open_max), &mut control.rng).min(self.settings.open_max);
+        let length = jittered(doubled.min(self.settings.open_max), self.settings.open_max, &mut control.rng);
         self.moment.store((now + length).as_nanos(), Ordering::Relaxed);
         self.enter(control, BreakerState::Open);
         length
@@ -438,14 +353,13 @@ impl Core {
             slow.clear();
         }
         self.row.store(0, Ordering::Relaxed);
-        self.change(state);
+        self.change(self.generation() + 1, state);
     }
 
     /// Under the lock.
-    fn change(&self, state: BreakerState) {
-        let word = self.word.load(Ordering::Relaxed);
-        let from = state_of(word);
-        self.word.store(((word >> 3) + 1) << 3 | state as u64, Ordering::Release);
+    fn change(&self, generation: u64, state: BreakerState) {
+        let from = BreakerState::of(self.word.load(Ordering::Relaxed));
+        self.word.store(generation << 3 | state as u64, Ordering::Release);
         if from != state {
             let event = Event::State { from: from.label(), to: state.label(), enforced: self.settings.mode.enforced() };
             self.env.tell(PolicyKind::Breaker, &event);
@@ -453,14 +367,12 @@ impl Core {
     }
 }
 
-fn state_of(word: u64) -> BreakerState {
-    BreakerState::ALL[(word & 7).min(6) as usize]
-}
-
-/// ± 20 %.
-fn jittered(length: Duration, rng: &mut fastrand::Rng) -> Duration {
-    let spread = nanos(length) / 100 * u64::from(JITTER_PERCENT);
-    length - Duration::from_nanos(spread) + Duration::from_nanos(rng.u64(0..=2 * spread))
+/// ± 20 %, but not above `max`: evenly over what is left of it, or most of the longest would be equally long.
+fn jittered(length: Duration, max: Duration, rng: &mut fastrand::Rng) -> Duration {
+    let (length, max) = (nanos(length), nanos(max));
+    let spread = length / 100 * JITTER_PERCENT;
+    let (low, high) = (length - spread, length.saturating_add(spread).min(max));
+    Duration::from_nanos(rng.u64(low.min(high)..=high))
 }
 
 impl fmt::Debug for Breaker {
@@ -469,11 +381,5 @@ impl fmt::Debug for Breaker {
             .field("name", &self.0.env.name())
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }

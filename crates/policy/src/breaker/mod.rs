@@ -16,9 +16,10 @@
 //!
 //! **Recovery.** Half-open, at most 3 calls go through at once as probes. Each has a *lease*: a probe whose outcome
 //! never comes would keep others half-open for ever (resilience4j#935, Sentinel#1638); here its lease runs out and
-//! counts as a failure. A probe whose future is dropped is given back at once. One failure opens again; 3 successes
-//! close, with a ramp: 25, 50, 75, then 100 % of the calls over 10 s, because a service that has just come back has
-//! cold caches, and all its clients waiting.
+//! counts as a failure, as does an answer that comes after. A probe whose future is dropped in time is given back at
+//! once. One failure opens again, and so do a 429 and a slow answer: who has enough is not well yet. 3 successes close,
+//! with a ramp: 25, 50, 75, then 100 % of the calls over 10 s, because a service that has just come back has cold
+//! caches, and all its clients waiting.
 //!
 //! **Late answers** of calls that began before the state changed say nothing about now; a generation number voids
 //! them.
@@ -29,8 +30,15 @@
 
 mod layer;
 mod machine;
+mod pass;
 mod settings;
+mod state;
 
 pub use layer::{BreakerFuture, BreakerLayer, BreakerService};
-pub use machine::{Breaker, BreakerState, Manual, Pass};
+pub use machine::Breaker;
+pub use pass::Pass;
 pub use settings::{BreakerSettings, SlowCalls};
+pub use state::{BreakerState, Manual};
+
+#[cfg(test)]
+mod tests;

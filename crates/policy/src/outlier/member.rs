@@ -167,7 +167,7 @@ impl<K> Tracked<K> {
             self.ejections = self.remembered(now, settings);
         }
         self.ejections = self.ejections.saturating_add(1);
-        let length = jittered(out_length(settings, self.ejections), rng).min(settings.out_max);
+        let length = jittered(out_length(settings, self.ejections), settings.out_max, rng);
         self.state = State::Out { until: now + length };
         self.forget();
         length
@@ -208,8 +208,10 @@ fn out_length(settings: &OutlierSettings, ejections: u32) -> Duration {
     settings.out_for.saturating_mul(ejections).min(settings.out_max)
 }
 
-fn jittered(length: Duration, rng: &mut fastrand::Rng) -> Duration {
-    let length = nanos(length);
+/// Not above `max`: evenly over what is left of the spread, or most of the longest would be equally long.
+fn jittered(length: Duration, max: Duration, rng: &mut fastrand::Rng) -> Duration {
+    let (length, max) = (nanos(length), nanos(max));
     let spread = length / 100 * JITTER_PERCENT;
-    Duration::from_nanos((length - spread).saturating_add(rng.u64(0..=spread.saturating_mul(2))))
+    let (low, high) = (length - spread, length.saturating_add(spread).min(max));
+    Duration::from_nanos(rng.u64(low.min(high)..=high))
 }

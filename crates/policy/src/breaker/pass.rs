@@ -1,0 +1,65 @@
+//! What a call holds while it runs.
+
+use std::fmt;
+
+use super::machine::Core;
+use crate::stripe::Held;
+use crate::{Health, Moment};
+
+/// Permission for one call. Say how it ended by [`Pass::record`]; dropped without, it counts nowhere, and a probe is
+/// given back.
+#[must_use = "a pass that is dropped at once counts nothing"]
+pub struct Pass {
+    core: Held<Core>,
+    ticket: Ticket,
+    started: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticket {
+    Counted { generation: u64 },
+    Probe { lease: u64 },
+    Uncounted,
+}
+
+impl Pass {
+    #[inline]
+    pub(super) const fn new(core: Held<Core>, ticket: Ticket, started: Moment) -> Self {
+        Self { core, ticket, started }
+    }
+
+    /// How the call ended.
+    #[inline]
+    pub fn record(mut self, health: Health) {
+        self.settle(health);
+    }
+
+    /// The same for one that cannot be moved out of its future without cost. Only the first time counts.
+    #[inline]
+    pub(super) fn settle(&mut self, health: Health) {
+        match std::mem::replace(&mut self.ticket, Ticket::Uncounted) {
+            Ticket::Counted { generation } => self.core.counted(generation, health, self.started),
+            Ticket::Probe { lease } => self.core.probed(lease, health, self.started),
+            Ticket::Uncounted => {}
+        }
+    }
+
+    /// Whether the call is a probe.
+    pub fn is_probe(&self) -> bool {
+        matches!(self.ticket, Ticket::Probe { .. })
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if let Ticket::Probe { lease } = self.ticket {
+            self.core.probed(lease, Health::Unknown, self.started);
+        }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
