@@ -4,6 +4,10 @@
 mod axum_example;
 #[path = "../examples/hyper.rs"]
 mod hyper_example;
+#[path = "../examples/reqwest.rs"]
+mod reqwest_example;
+#[path = "../examples/tonic.rs"]
+mod tonic_example;
 
 #[test]
 fn axum() {
@@ -13,4 +17,14 @@ fn axum() {
 #[test]
 fn hyper() {
     hyper_example::main().unwrap();
+}
+
+#[test]
+fn reqwest() {
+    reqwest_example::main().unwrap();
+}
+
+#[test]
+fn tonic() {
+    tonic_example::main().unwrap();
 }

@@ -145,7 +145,9 @@ where
         let kind = match self.deadline.of(context.deadline) {
             Err(rejection) => Kind::Rejected { rejection },
             Ok(deadline) => {
-                if deadline != context.deadline {
+                // Also where it is the caller's own: he said what remained then, and it must not be read again later as
+                // if it were still to come.
+                if deadline.is_some() && self.deadline.settings.mode.enforced() {
                     self.profile.stamp(&mut request, &CallContext { deadline, ..context });
                 }
                 Kind::Calling { call: self.inner.call(request) }

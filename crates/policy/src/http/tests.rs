@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, Method, Request, Response};
+use tower::{Layer, ServiceExt};
 
 use super::*;
 use crate::{
-    CallContext, Clock, Env, Evidence, Hand, Health, Judge, Moment, Priority, Profile, Reason, Rejection, Repeatable,
-    RetrySafety, Verdict,
+    CallContext, Clock, Deadline, DeadlineLayer, DeadlineSettings, Env, Error, Evidence, Hand, Health, Judge, Moment,
+    Priority, Profile, Reason, Rejection, Repeatable, RetrySafety, Verdict,
 };
 
 fn http() -> (Http, Hand) {
@@ -251,6 +252,21 @@ fn what_a_layer_has_said_goes_before_the_headers() {
     hand.advance(Duration::from_secs(9));
     http.stamp(&mut request, &context);
     assert_eq!(request.headers()["mainstay-deadline-ms"], "0");
+}
+
+/// Milliseconds that remain are so many now; read again later they would be as many still.
+#[tokio::test]
+async fn a_deadline_that_was_read_once_does_not_move() {
+    let (clock, hand) = Clock::manual();
+    let env = Env::new("test").with_clock(clock);
+    let http = Http::new(&env);
+    let layer = DeadlineLayer::new(Deadline::new(DeadlineSettings::default(), &env).unwrap());
+    let below = tower::service_fn(|request: Request<()>| async move { Ok::<_, Error<()>>(request) });
+    let asked = request(Method::GET, &[("mainstay-deadline-ms", "1500")]);
+    let passed_on = layer.profiled_by(http.clone()).layer(below).oneshot(asked).await.unwrap();
+    hand.advance(Duration::from_secs(1));
+    assert_eq!(http.context(&passed_on).deadline, Some(Moment::from(Duration::from_millis(1500))));
+    assert_eq!(passed_on.headers()["mainstay-deadline-ms"], "1495");
 }
 
 #[test]
