@@ -115,7 +115,7 @@ impl<C: Gated> Wait<C> {
     }
 }
 
-fn poll_place<C: Gated>(
+pub(super) fn poll_place<C: Gated>(
     entry: &mut Entry<C>,
     call: <C::Rule as Rule>::Call,
     patience: Duration,
@@ -144,7 +144,7 @@ fn poll_place<C: Gated>(
 }
 
 /// The time is over; unless the answer came in the same moment.
-fn give_up<C: Gated>(entry: &mut Entry<C>) -> Result<(), Refused> {
+pub(super) fn give_up<C: Gated>(entry: &mut Entry<C>) -> Result<(), Refused> {
     let At::Queue(slot) = entry.at else { return Err(Refused::TooLate) };
     let granted = entry.core.gate().give_up(slot);
     entry.at = if granted { At::Inside } else { At::Outside };

@@ -12,6 +12,8 @@
 
 use std::task::{Poll, Waker};
 
+use crossbeam_utils::CachePadded;
+
 use super::queue::{Place, Queue};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::{Clock, Moment};
@@ -44,8 +46,9 @@ pub(crate) trait Rule {
 
 #[derive(Debug)]
 pub(crate) struct Gate<R: Rule> {
-    // Waiting << 32 | in flight. The upper half changes under the lock only.
-    word: AtomicU64,
+    // Waiting << 32 | in flight. The upper half changes under the lock only. On a line of its own: everybody writes
+    // it, and everybody reads what is beside it.
+    word: CachePadded<AtomicU64>,
     queue: Mutex<Queue<R::Call>>,
     rule: R,
     clock: Clock,
@@ -62,7 +65,7 @@ pub(super) enum Joined {
 
 impl<R: Rule> Gate<R> {
     pub(crate) fn new(rule: R, clock: Clock) -> Self {
-        Self { word: AtomicU64::new(0), queue: Mutex::new(Queue::new()), rule, clock }
+        Self { word: CachePadded::new(AtomicU64::new(0)), queue: Mutex::new(Queue::new()), rule, clock }
     }
 
     pub(crate) const fn rule(&self) -> &R {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::stripe::Shared;
 use crate::{Clock, Env, Event, Mode, Moment, Observer, PolicyKind, Reason};
 
 mod layer;
@@ -149,6 +150,31 @@ async fn dropped_at_any_point_it_gives_back_what_it_has() {
     assert_eq!((bulkhead.in_flight(), bulkhead.queued()), (1, 0));
     drop(permit);
     assert_eq!(bulkhead.in_flight(), 0);
+}
+
+/// A core that is nothing but a gate.
+struct Bare(gate::Gate<BulkheadSettings>);
+
+impl entry::Gated for Bare {
+    type Rule = BulkheadSettings;
+    fn gate(&self) -> &gate::Gate<BulkheadSettings> {
+        &self.0
+    }
+}
+
+/// Another thread ends its call between the look at the place and the look at the timer.
+#[test]
+fn a_permit_that_comes_between_the_last_look_and_the_end_of_the_wait_is_taken() {
+    let core = Shared::new(Bare(gate::Gate::new(small(1, 1), Clock::manual().0)));
+    let (mut runs, mut waits) = (entry::Entry::outside(core.hold()), entry::Entry::outside(core.hold()));
+    runs.enter(1).unwrap();
+    let cx = Context::from_waker(Waker::noop());
+    assert!(entry::poll_place(&mut waits, (), MS, &cx).is_pending());
+    drop(runs);
+    assert_eq!(entry::give_up(&mut waits), Ok(()));
+    assert!(waits.is_inside());
+    drop(waits);
+    assert_eq!((core.0.in_flight(), core.0.waiting()), (0, 0));
 }
 
 struct Count(AtomicUsize);
