@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 use super::*;
-use crate::{Clock, Error, Observer, Plain, Profile, Retry, RetryLayer, RetrySafety, RetrySettings};
+use crate::{Clock, Error, Observer, Plain, Profile, Repeatable, Retry, RetryLayer, RetrySafety, RetrySettings};
 
 type Outcome = Result<u32, Error<Infallible>>;
 
@@ -232,9 +232,38 @@ async fn a_call_that_never_rests_is_cut_off_all_the_same() {
 struct Told;
 
 impl Profile<CallContext> for Told {
+    fn repeatable(&self, _request: &CallContext) -> Repeatable {
+        Repeatable::ByDeclaration
+    }
+    fn duplicate(&self, request: &CallContext) -> Option<CallContext> {
+        Some(*request)
+    }
+    fn stamp(&self, request: &mut CallContext, context: &CallContext) {
+        *request = *context;
+    }
     fn context(&self, request: &CallContext) -> CallContext {
         *request
     }
+}
+
+/// The layer that retries says which try is the last, and the one below hears it.
+#[tokio::test(start_paused = true)]
+async fn the_last_of_several_tries_may_take_the_rest_of_the_total() {
+    let env = Env::new("test").with_clock(Clock::tokio()).with_seed(7);
+    let settings = TimeoutSettings { total: secs(60), ..TimeoutSettings::default() };
+    let timeout = Timeout::new(settings, &env).unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TotalTimeoutLayer::new(timeout.clone()).profiled_by(Told))
+        .layer(RetryLayer::new(Retry::new(RetrySettings::default(), &env).unwrap()).profiled_by(Told))
+        .layer(TryTimeoutLayer::new(timeout).profiled_by(Told))
+        .service_fn(|context: CallContext| async move {
+            tokio::time::sleep(secs(20)).await;
+            Ok::<_, Error<Infallible>>(context.attempt)
+        });
+    let began = Instant::now();
+    assert_eq!(service.oneshot(CallContext::default()).await, Ok(2));
+    // Two tries of 5 s that were cut off, and one of 20 s that was not.
+    assert_eq!(began.elapsed().as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
