@@ -36,9 +36,11 @@ const LOOKS: usize = 8;
 pub(crate) struct Keys<K, V> {
     seed: u64,
     shared: SharedSeed,
-    shards: Box<[CachePadded<Mutex<Shard<K, V>>>]>,
+    shards: Shards<K, V>,
     bounds: Bounds,
 }
+
+type Shards<K, V> = Box<[CachePadded<Mutex<Shard<K, V>>>]>;
 
 #[derive(Clone, Copy)]
 struct Bounds {

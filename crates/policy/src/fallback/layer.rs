@@ -153,11 +153,13 @@ where
     }
 }
 
-type Begun<Req, Res, Err, T, J, M> = (<T as Substitute<Req, Res, Err>>::Answer, Instead<Result<Res, Err>, T, J, M>);
+/// Either that is the outcome, or something else answers.
+type Begun<Req, Res, Err, T, J, M> =
+    Result<(<T as Substitute<Req, Res, Err>>::Answer, Instead<Result<Res, Err>, T, J, M>), Result<Res, Err>>;
 
 impl<Kept, T, J, M> Plan<Kept, T, J, M> {
-    /// The service is done: either that is the outcome, or something else answers.
-    fn begin<Req, Res, Err>(self, outcome: Result<Res, Err>) -> Result<Begun<Req, Res, Err, T, J, M>, Result<Res, Err>>
+    /// The service is done.
+    fn begin<Req, Res, Err>(self, outcome: Result<Res, Err>) -> Begun<Req, Res, Err, T, J, M>
     where
         Err: PolicyError,
         T: Substitute<Req, Res, Err, Kept = Kept>,

@@ -15,7 +15,7 @@ const SHAPES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 /// Settings of a [`Fault`](super::Fault).
 ///
 /// By default there is none: neither a delay nor a kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct FaultSettings {
     /// Whether it acts.

@@ -59,7 +59,7 @@ impl Gcra {
     pub(super) fn new(rate: Rate, burst: u32) -> Self {
         let (count, per) = (u128::from(rate.count), rate.per.as_nanos());
         let cost = per.div_ceil(count);
-        let pace = (cost * count << FRACTION_BITS) / per;
+        let pace = ((cost * count) << FRACTION_BITS) / per;
         let narrow = |wide| u64::try_from(wide).expect("settings that were checked fit");
         let mut gcra = Self {
             burst,
