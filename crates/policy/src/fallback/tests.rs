@@ -214,15 +214,14 @@ impl<F: Future> Task<F> {
 }
 
 type Question = (&'static str, bool);
+type Key = fn(&Question) -> Option<&'static str>;
 
-fn last_good(
-    settings: LastGoodSettings,
-) -> (LastGood<&'static str, Res, fn(&Question) -> Option<&'static str>>, crate::Hand) {
+fn last_good(settings: LastGoodSettings) -> (LastGood<&'static str, Res, Key>, crate::Hand) {
     fn key(question: &Question) -> Option<&'static str> {
         (!question.0.is_empty()).then_some(question.0)
     }
     let (clock, hand) = Clock::manual();
-    (LastGood::new(settings, &Env::new("x").with_clock(clock).with_seed(1), key as fn(&_) -> _).unwrap(), hand)
+    (LastGood::new(settings, &Env::new("x").with_clock(clock).with_seed(1), key as Key).unwrap(), hand)
 }
 
 /// Answers with its number, or fails.
