@@ -41,7 +41,7 @@ const BELONGS_TO: &[(&str, &[&str])] = &[
     ("granit-parser", &["config"]),
     ("httparse", &["gateway", "testing"]),
     ("maud", &["console", "drill"]),
-    ("prometheus-client", &["observe"]),
+    ("prometheus-client", &["observe", "policy"]),
     ("clap", &["mainstay", "xtask"]),
     ("anyhow", &["mainstay", "shop", "xtask"]),
 ];

@@ -19,6 +19,8 @@ mod http;
 mod keys;
 mod limit;
 mod observe;
+#[cfg(any(feature = "metrics", feature = "prometheus-client"))]
+mod observers;
 mod outlier;
 mod profile;
 mod rate_limit;
@@ -63,6 +65,10 @@ pub use http::{
 };
 pub use limit::{Algorithm, Limit, LimitAcquire, LimitFuture, LimitLayer, LimitPermit, LimitService, LimitSettings};
 pub use observe::{Env, Event, Mode, Observer, PolicyKind};
+#[cfg(feature = "metrics")]
+pub use observers::MetricsObserver;
+#[cfg(feature = "prometheus-client")]
+pub use observers::PrometheusObserver;
 pub use outlier::{
     Admission, Change, EjectionCause, Failure, FailureRateRule, LatencyRule, Member, OnPanic, Outcome, Outlier,
     OutlierSettings, PanicSettings, Pool, Probe, SuccessRateRule, Tally,

@@ -151,6 +151,44 @@ impl Event {
             Self::Panic { .. } => "panic",
         }
     }
+
+    /// Which of its kind, as a metric's label: of a closed list of codes. Empty where there is one kind only.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Rejected { reason, .. } => reason.code(),
+            Self::State { to, .. } => to,
+            Self::NotRetried { why } | Self::FallbackFailed { why } => why,
+            Self::Fault { kind, .. } => kind,
+            Self::Ejected { cause, .. } => cause,
+            Self::Panic { on: true, .. } => "on",
+            Self::Panic { on: false, .. } => "off",
+            Self::Retry { .. }
+            | Self::Hedge { .. }
+            | Self::HedgeWon
+            | Self::Limit { .. }
+            | Self::Fallback { .. }
+            | Self::Returned => "",
+        }
+    }
+
+    /// `false` where it was only detected.
+    pub const fn enforced(&self) -> bool {
+        match self {
+            Self::Rejected { enforced, .. }
+            | Self::State { enforced, .. }
+            | Self::Retry { enforced, .. }
+            | Self::Hedge { enforced }
+            | Self::Fallback { enforced }
+            | Self::Fault { enforced, .. }
+            | Self::Ejected { enforced, .. }
+            | Self::Panic { enforced, .. } => *enforced,
+            Self::NotRetried { .. }
+            | Self::HedgeWon
+            | Self::Limit { .. }
+            | Self::FallbackFailed { .. }
+            | Self::Returned => true,
+        }
+    }
 }
 
 /// Whether a policy acts.
