@@ -163,9 +163,9 @@ mod tests {
             let failure = if n % 7 == 0 { Failure::Status } else { Failure::None };
             let took = Duration::from_micros(n * n * 100);
             if n % 2 == 0 {
-                one.count(failure, took)
+                one.count(failure, took);
             } else {
-                two.count(failure, took)
+                two.count(failure, took);
             }
             both.count(failure, took);
         }

@@ -20,11 +20,16 @@ fn poll_once<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> Poll<F::Outpu
 }
 
 /// A service made of two functions, which checks that it is asked before it is called.
-#[derive(Clone)]
 struct Fun<R, C> {
     ready: R,
     call: C,
     asked: bool,
+}
+
+impl<R: Clone, C: Clone> Clone for Fun<R, C> {
+    fn clone(&self) -> Self {
+        fun(self.ready.clone(), self.call.clone())
+    }
 }
 
 fn fun<R, C>(ready: R, call: C) -> Fun<R, C> {
@@ -181,6 +186,12 @@ async fn a_clone_has_not_been_asked() {
     let mut clone = service.clone();
     rig.breaker.force(Manual::Auto);
     assert_eq!(clone.ready().await.unwrap().call(3).await, Ok(3));
+    let mut careless = BreakerLayer::new(rig.breaker.clone()).layer(tower::service_fn(echo));
+    rig.trip();
+    ServiceExt::<u32>::ready(&mut careless).await.unwrap();
+    let mut clone = careless.clone();
+    rig.breaker.force(Manual::Auto);
+    assert_eq!(clone.call(6).await, Ok(6), "who calls without asking gets what the service makes of it");
     // Who was told "ready" by the breaker alone must not reach a service that was not asked.
     assert!(is_open(&service.call(4).await));
     assert_eq!(service.ready().await.unwrap().call(5).await, Ok(5));
@@ -294,5 +305,5 @@ fn what_can_be_debugged_is() {
     let rig = Rig::new(default());
     let pass = rig.breaker.try_acquire().unwrap();
     assert!(format!("{:?} {pass:?}", rig.breaker).contains("payment"));
-    assert!(format!("{:?}", BreakerLayer::new(rig.breaker.clone()).layer(())).contains("BreakerService"));
+    assert!(format!("{:?}", BreakerLayer::new(rig.breaker).layer(())).contains("BreakerService"));
 }

@@ -277,9 +277,9 @@ fn a_probe_that_is_dropped_in_time_is_given_back() {
     for n in 0..100 {
         let probe = rig.probe();
         if n % 2 == 0 {
-            drop(probe)
+            drop(probe);
         } else {
-            probe.record(Unknown)
+            probe.record(Unknown);
         }
         assert_eq!((rig.state(), rig.breaker.probes()), (BreakerState::HalfOpen, 0));
     }

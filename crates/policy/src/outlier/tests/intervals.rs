@@ -125,6 +125,15 @@ fn an_interval_without_calls_ends_the_row_of_slow_ones() {
         assert_eq!(timed(&mut rig, Moment::ZERO + 20 * S * n, &slow), []);
         assert_eq!(rig.outlier.tick(Moment::ZERO + 20 * S * (n + 1), &mut rig.rng), []);
     }
+    // The same where nobody comes by in between.
+    let mut rig = Rig::new(3);
+    for n in 0..6 {
+        for (key, ms) in slow.iter().enumerate().cycle().take(60) {
+            let outcome = Outcome::new(Failure::None, MS * *ms);
+            let from = Moment::ZERO + 20 * S * n;
+            assert_eq!(rig.outlier.observe(from, &(key as u32), outcome, &mut rig.rng), []);
+        }
+    }
 }
 
 #[test]
