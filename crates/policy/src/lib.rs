@@ -22,6 +22,7 @@ mod observe;
 #[cfg(any(feature = "metrics", feature = "prometheus-client"))]
 mod observers;
 mod outlier;
+mod policy;
 mod profile;
 mod rate_limit;
 mod retry;
@@ -73,6 +74,7 @@ pub use outlier::{
     Admission, Change, EjectionCause, Failure, FailureRateRule, LatencyRule, Member, OnPanic, Outcome, Outlier,
     OutlierSettings, PanicSettings, Pool, Probe, SuccessRateRule, Tally,
 };
+pub use policy::{Policy, PolicyLayer, PolicyService, PolicySettings};
 pub use profile::{CallContext, Health, Judge, Plain, Priority, Profile, Verdict};
 pub use rate_limit::{
     KeyedRateLimit, KeyedRateLimitLayer, KeyedRateLimitService, Quota, RateLimit, RateLimitFuture, RateLimitLayer,

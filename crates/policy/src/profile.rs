@@ -40,10 +40,12 @@ impl Default for Priority {
 }
 
 /// What one layer tells those below it about a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallContext {
-    /// When the caller stops waiting.
+    /// When the caller stops waiting, or may wait no longer.
     pub deadline: Option<Moment>,
+    /// Whether the deadline is what the callee allows in all, and not what the caller has said.
+    pub allowed: bool,
     /// How important the call is.
     pub priority: Priority,
     /// Whose call it is: any hash of the tenant's name; 0 where there are no tenants.
@@ -57,9 +59,26 @@ pub struct CallContext {
 }
 
 impl CallContext {
+    /// A first attempt of which nothing is known.
+    pub const FIRST: Self = Self {
+        deadline: None,
+        allowed: false,
+        priority: Priority::NORMAL,
+        tenant: 0,
+        attempt: 0,
+        last: false,
+        hedged: false,
+    };
+
     /// What remains until the deadline; `None` where there is none.
     pub fn remaining(&self, now: Moment) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.since(now))
+    }
+}
+
+impl Default for CallContext {
+    fn default() -> Self {
+        Self::FIRST
     }
 }
 

@@ -148,7 +148,8 @@ where
                 // Also where it is the caller's own: he said what remained then, and it must not be read again later as
                 // if it were still to come.
                 if deadline.is_some() && self.deadline.settings.mode.enforced() {
-                    self.profile.stamp(&mut request, &CallContext { deadline, ..context });
+                    let allowed = deadline != context.deadline;
+                    self.profile.stamp(&mut request, &CallContext { deadline, allowed, ..context });
                 }
                 Kind::Calling { call: self.inner.call(request) }
             }

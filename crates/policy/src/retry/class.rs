@@ -63,6 +63,8 @@ pub enum Denied {
     Attempts,
     /// The wait would last longer than the caller does.
     Deadline,
+    /// A policy of our own will turn it away for longer than any back-off.
+    Later,
     /// There is no copy of the request: its body is too large, or is gone.
     NoCopy,
     /// The budget for retries is used up.
@@ -80,6 +82,7 @@ impl Denied {
             Self::Started => "started",
             Self::Attempts => "attempts",
             Self::Deadline => "deadline",
+            Self::Later => "later",
             Self::NoCopy => "no_copy",
             Self::Budget => "retry_budget",
             Self::Mode => "mode",

@@ -195,6 +195,12 @@ impl Core {
         if retries >= self.settings.attempts {
             return Err(Denied::Attempts);
         }
+        // A policy of our own has turned it away and knows for how long it will: to wait for that would turn a quick
+        // answer into a slow one, and to ask again before would be asking in vain.
+        let ours = verdict.health == Health::Unknown;
+        if ours && verdict.retry_after.is_some_and(|after| after > self.settings.backoff.max) {
+            return Err(Denied::Later);
+        }
         let wait = self.wait(retries, verdict.retry_after);
         if remaining.is_some_and(|remaining| wait >= remaining) {
             return Err(Denied::Deadline);

@@ -30,6 +30,7 @@ pin_project! {
         core: Option<Held<Core>>,
         scope: Scope,
         deadline: Option<Moment>,
+        allowed: bool,
         reason: Reason,
         #[pin]
         timer: Option<Sleep>,
@@ -38,8 +39,14 @@ pin_project! {
 
 impl<F> TimeoutFuture<F> {
     #[inline]
-    pub(super) fn new(call: F, core: Option<Held<Core>>, scope: Scope, deadline: Option<Moment>) -> Self {
-        let watch = Watch { core, scope, deadline, reason: Reason::TimeoutTotal, timer: None };
+    pub(super) fn new(
+        call: F,
+        core: Option<Held<Core>>,
+        scope: Scope,
+        deadline: Option<Moment>,
+        allowed: bool,
+    ) -> Self {
+        let watch = Watch { core, scope, deadline, allowed, reason: Reason::TimeoutTotal, timer: None };
         Self { call: Some(call), watch }
     }
 }
@@ -72,7 +79,7 @@ impl Watch {
         let mut this = self.project();
         let Some(core) = this.core.as_ref() else { return Poll::Pending };
         if this.timer.is_none() {
-            let (limit, reason) = core.limit(*this.scope, *this.deadline);
+            let (limit, reason) = core.limit(*this.scope, *this.deadline, *this.allowed);
             *this.reason = reason;
             this.timer.set(Some(tokio::time::sleep(limit)));
         }

@@ -39,7 +39,7 @@ pub use self::layer::{TotalTimeout, TotalTimeoutLayer, TryTimeout, TryTimeoutLay
 pub use self::settings::TimeoutSettings;
 use crate::observe::{Env, Event, Mode, PolicyKind};
 use crate::stripe::Shared;
-use crate::{CallContext, DEADLINE_MIN, Moment, Reason, Rejection, SettingsError};
+use crate::{CallContext, Moment, Reason, Rejection, SettingsError};
 
 /// The limits of calls and of their tries. Clones are the same.
 ///
@@ -97,24 +97,22 @@ impl Timeout {
     #[inline]
     fn limited<F>(&self, call: F, context: &CallContext, scope: Scope) -> TimeoutFuture<F> {
         let core = (self.0.settings.mode != Mode::Off).then(|| self.0.hold());
-        TimeoutFuture::new(call, core, scope, context.deadline)
+        TimeoutFuture::new(call, core, scope, context.deadline, context.allowed)
     }
 }
 
 impl Core {
     /// How long what begins now may take, and what it is cut off for then.
-    fn limit(&self, scope: Scope, deadline: Option<Moment>) -> (Duration, Reason) {
+    fn limit(&self, scope: Scope, deadline: Option<Moment>, allowed: bool) -> (Duration, Reason) {
         let (own, reason) = match scope {
             Scope::Whole => (self.settings.total, Reason::TimeoutTotal),
             Scope::Try => (self.settings.per_try, Reason::TimeoutTry),
             Scope::LastTry => (self.settings.total, Reason::TimeoutTry),
         };
         match deadline.map(|deadline| deadline.since(self.env.clock().now())) {
-            Some(remaining) if remaining < own => {
-                // A deadline that a layer above has made of the same figure a moment ago is not the caller's.
-                let same = own - remaining <= DEADLINE_MIN;
-                (remaining, if same { reason } else { Reason::Deadline })
-            }
+            // A deadline that a layer above has made of the total is no impatience of the caller.
+            Some(remaining) if remaining < own && allowed => (remaining, Reason::TimeoutTotal),
+            Some(remaining) if remaining < own => (remaining, Reason::Deadline),
             _ => (own, reason),
         }
     }

@@ -78,8 +78,11 @@ async fn the_last_try_gets_all_that_remains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_made_of_the_same_total_is_not_the_callers() {
-    let same = context(Some(secs(15) - Duration::from_micros(10)), false);
+    let allowed = |left| CallContext { allowed: true, ..context(Some(left), false) };
+    let same = allowed(secs(15) - Duration::from_micros(10));
     assert_eq!(cut(|t| t.whole(&same, pending())).await.0, Reason::TimeoutTotal);
+    // Nor is what is left of it for a try that began late.
+    assert_eq!(cut(|t| t.one_try(&allowed(secs(2)), pending())).await.0, Reason::TimeoutTotal);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,8 +22,7 @@ struct Req {
 
 const GET: Req = Req { repeatable: true, copies: true, context: FIRST };
 const POST: Req = Req { repeatable: false, ..GET };
-const FIRST: CallContext =
-    CallContext { deadline: None, priority: Priority::NORMAL, tenant: 7, attempt: 0, last: false, hedged: false };
+const FIRST: CallContext = CallContext { tenant: 7, ..CallContext::FIRST };
 
 #[derive(Debug, Clone)]
 struct Knows;
