@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{ready, service, snapshot};
-use mainstay_core::{EventBus, Shutdown, TokioClock};
+use mainstay_core::{Cause, EventBus, EventKind, Shutdown, TokioClock};
 use mainstay_gateway::sim::{Core, Net, Worker};
-use mainstay_gateway::{ListenerId, Options, Timeouts, UpstreamPolicy};
+use mainstay_gateway::{Balancer, ListenerId, Options, Timeouts, UpstreamPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use turmoil::net::{TcpListener, TcpStream};
@@ -38,14 +38,20 @@ impl Net for Simulated {
     }
 }
 
-async fn upstream() -> turmoil::Result {
+/// Every `bad_every`th of its answers is a 500; none where that is 0.
+async fn upstream(bad_every: usize) -> turmoil::Result {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    let answers = Rc::new(Cell::new(0));
     loop {
         let (mut stream, _) = listener.accept().await?;
-        tokio::spawn(async move {
+        let answers = answers.clone();
+        tokio::task::spawn_local(async move {
             let mut bytes = [0; 4096];
             while let Ok(n) = stream.read(&mut bytes).await {
-                if n == 0 || stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.is_err() {
+                answers.set(answers.get() + 1);
+                let status = if bad_every > 0 && answers.get() % bad_every == 0 { "500 BAD" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nhi");
+                if n == 0 || stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
             }
@@ -53,18 +59,24 @@ async fn upstream() -> turmoil::Result {
     }
 }
 
-async fn gateway(seed: u64) -> turmoil::Result {
-    let addrs: Vec<_> = ["up-1", "up-2"].map(|name| SocketAddr::new(turmoil::lookup(name), PORT)).into();
+async fn gateway(seed: u64, upstreams: &[&str], policy: UpstreamPolicy, bus: EventBus) -> turmoil::Result {
+    let addrs: Vec<_> = upstreams.iter().map(|name| SocketAddr::new(turmoil::lookup(*name), PORT)).collect();
     let (_publisher, endpoints) = watch::channel(ready(&addrs));
-    let timeouts = Timeouts { per_try: Duration::from_millis(500), ..Timeouts::default() };
-    let policy = UpstreamPolicy { timeouts, ..UpstreamPolicy::default() };
     let options = Options { workers: 1, seed, ..Options::default() };
-    let bus = EventBus::new(Arc::new(TokioClock::starting_at(0)));
     let (core, mut seats) = Core::new(options, Vec::new(), snapshot(policy), endpoints, bus);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let worker = Worker::new(core, seats.remove(0), Simulated, vec![(ListenerId::Ingress, listener)]);
     worker.run(Shutdown::new()).await;
     Ok(())
+}
+
+/// The first line of an answer.
+async fn ask() -> io::Result<String> {
+    let mut stream = TcpStream::connect(("gateway", PORT)).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.lines().next().unwrap_or("").to_owned())
 }
 
 /// What the client saw and when, in one run.
@@ -75,9 +87,13 @@ fn run(seed: u64) -> Vec<(u128, String)> {
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(20))
         .build();
-    sim.host("up-1", upstream);
-    sim.host("up-2", upstream);
-    sim.host("gateway", move || gateway(seed));
+    sim.host("up-1", || upstream(0));
+    sim.host("up-2", || upstream(0));
+    sim.host("gateway", move || {
+        let timeouts = Timeouts { per_try: Duration::from_millis(500), ..Timeouts::default() };
+        let policy = UpstreamPolicy { timeouts, ..UpstreamPolicy::default() };
+        gateway(seed, &["up-1", "up-2"], policy, EventBus::new(Arc::new(TokioClock::starting_at(0))))
+    });
     let trace = Rc::new(RefCell::new(Vec::new()));
     let seen = trace.clone();
     sim.client("client", async move {
@@ -88,11 +104,7 @@ fn run(seed: u64) -> Vec<(u128, String)> {
                 30 => turmoil::repair("gateway", "up-1"),
                 _ => {}
             }
-            let mut stream = TcpStream::connect(("gateway", PORT)).await?;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            let line = answer.lines().next().unwrap_or("").to_owned();
+            let line = ask().await?;
             seen.borrow_mut().push((start.elapsed().as_micros(), line));
         }
         Ok(())
@@ -111,4 +123,41 @@ fn a_partition_is_survived_and_the_same_seed_gives_the_same_trace() {
         assert_eq!(trace, run(seed), "seed {seed}");
     }
     assert_ne!(run(1), run(2));
+}
+
+/// It never fails five times in a row, and good answers are counted by the worker alone until it hands them over.
+#[test]
+fn an_endpoint_that_fails_every_third_call_is_ejected_after_an_interval() {
+    let mut sim = turmoil::Builder::new().rng_seed(1).simulation_duration(Duration::from_secs(120)).build();
+    let bus = EventBus::new(Arc::new(TokioClock::starting_at(0)));
+    for (name, bad_every) in [("up-1", 3), ("up-2", 0), ("up-3", 0)] {
+        sim.host(name, move || upstream(bad_every));
+    }
+    let seen = bus.clone();
+    sim.host("gateway", move || {
+        // The balancer alone would shun it.
+        let balancer = Balancer { failure_penalty: Duration::ZERO };
+        gateway(1, &["up-1", "up-2", "up-3"], UpstreamPolicy { balancer, ..UpstreamPolicy::default() }, bus.clone())
+    });
+    sim.client("client", async move {
+        let ejected = || {
+            let recent = seen.recent();
+            let replicas = recent.iter().filter_map(|event| match &event.kind {
+                EventKind::EndpointEjected { replica, cause: Cause::FailureRate, .. } => Some(replica.to_string()),
+                _ => None,
+            });
+            replicas.collect::<Vec<_>>()
+        };
+        let start = tokio::time::Instant::now();
+        while ejected().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(60), "never ejected");
+            ask().await?;
+        }
+        assert_eq!(ejected(), ["svc-1"]);
+        for _ in 0..50 {
+            assert_eq!(ask().await?, "HTTP/1.1 200 OK");
+        }
+        Ok(())
+    });
+    sim.run().unwrap();
 }

@@ -55,7 +55,7 @@ impl<'a, K: Ord> Pool<'a, K> {
         self.standing.panic && self.settings.panic.mode.enforced()
     }
 
-    /// How many may be asked now, apart from probes. None in a panic that fails: answer `panic` in place of a call.
+    /// How many may be asked now, apart from probes. None in a panic that fails: nothing is to be sent.
     pub const fn usable(&self) -> usize {
         match self.panic() {
             None => self.standing.usable,
