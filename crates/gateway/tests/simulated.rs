@@ -41,7 +41,7 @@ impl Net for Simulated {
 /// Every `bad_every`th of its answers is a 500; none where that is 0.
 async fn upstream(bad_every: usize) -> turmoil::Result {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
-    let answers = Rc::new(Cell::new(0));
+    let answers = Rc::new(Cell::new(0usize));
     loop {
         let (mut stream, _) = listener.accept().await?;
         let answers = answers.clone();
@@ -49,7 +49,7 @@ async fn upstream(bad_every: usize) -> turmoil::Result {
             let mut bytes = [0; 4096];
             while let Ok(n) = stream.read(&mut bytes).await {
                 answers.set(answers.get() + 1);
-                let status = if bad_every > 0 && answers.get() % bad_every == 0 { "500 BAD" } else { "200 OK" };
+                let status = if answers.get().is_multiple_of(bad_every) { "500 BAD" } else { "200 OK" };
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nhi");
                 if n == 0 || stream.write_all(answer.as_bytes()).await.is_err() {
                     return;

@@ -139,6 +139,19 @@ mod tests {
     }
 
     #[test]
+    fn no_time_however_long_makes_a_load_that_is_no_number() {
+        for start in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
+            let mut ewma = PeakEwma::new(Moment::MAX, start);
+            for now in [Moment::ZERO, Moment::MAX, Moment::ZERO] {
+                ewma.observe(now, Duration::MAX);
+                ewma.observe(now, Duration::ZERO);
+                ewma.fail(now, Duration::MAX);
+                assert!(ewma.load(now, u32::MAX).is_finite() && ewma.rtt(now) <= Duration::from_nanos(u64::MAX));
+            }
+        }
+    }
+
+    #[test]
     fn each_pair_is_equally_likely() {
         let mut rng = fastrand::Rng::with_seed(3);
         let mut seen = [[0u32; 4]; 4];

@@ -7,7 +7,9 @@ use crate::{Clock, Env, Event, Health, Mode, Moment, Observer, PolicyKind, Rejec
 
 mod layer;
 mod model;
+mod modes;
 mod refusals;
+mod soak;
 mod transitions;
 
 const MS: Duration = Duration::from_millis(1);

@@ -21,7 +21,7 @@ enum Is {
 
 /// One call as the model sees it: in which state it was let in, and since when.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Let {
+pub(super) enum Let {
     Counted { epoch: u64, since: Moment },
     Probe { id: u64, since: Moment },
     Uncounted,
@@ -208,25 +208,25 @@ impl Model {
 }
 
 /// Both, and the calls that run.
-struct Pair {
-    rig: Rig,
+pub(super) struct Pair {
+    pub(super) rig: Rig,
     model: Model,
-    running: Vec<(Pass, Let)>,
+    pub(super) running: Vec<(Pass, Let)>,
     now: Moment,
 }
 
 impl Pair {
-    fn new(settings: BreakerSettings, seed: u64) -> Self {
+    pub(super) fn new(settings: BreakerSettings, seed: u64) -> Self {
         let (rig, now) = (Rig::seeded(settings.clone(), seed), Moment::ZERO);
         Self { rig, model: Model::new(settings), running: Vec::new(), now }
     }
 
-    fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         self.now += by;
         self.rig.hand.advance(by);
     }
 
-    fn acquire(&mut self) {
+    pub(super) fn acquire(&mut self) {
         let expected = self.model.acquire(self.now);
         let pass = self.rig.breaker.try_acquire();
         assert_eq!(pass.is_ok(), expected.is_some(), "{:?} at {:?}", self.model.is, self.now);
@@ -237,7 +237,7 @@ impl Pair {
         self.compare();
     }
 
-    fn end(&mut self, which: usize, health: Option<Health>) {
+    pub(super) fn end(&mut self, which: usize, health: Option<Health>) {
         if self.running.is_empty() {
             return;
         }
@@ -250,7 +250,7 @@ impl Pair {
         self.compare();
     }
 
-    fn force(&mut self, manual: Manual) {
+    pub(super) fn force(&mut self, manual: Manual) {
         self.model.force(manual);
         self.rig.breaker.force(manual);
         self.compare();
@@ -265,14 +265,14 @@ impl Pair {
     }
 
     /// What costs more.
-    fn compare_counts(&mut self) {
+    pub(super) fn compare_counts(&mut self) {
         let (all, bad, _) = self.model.counts(self.now);
         assert_eq!(self.rig.breaker.counts(), (all, bad));
         assert_eq!(self.rig.breaker.probes(), self.model.leases.len());
     }
 
     /// Everything runs out, and a service that is well again is found to be.
-    fn heals(mut self) {
+    pub(super) fn heals(mut self) {
         while !self.running.is_empty() {
             self.end(0, None);
         }
@@ -331,7 +331,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-const MANUAL: [Manual; 4] = [Manual::Auto, Manual::Open, Manual::Disabled, Manual::MetricsOnly];
+pub(super) const MANUAL: [Manual; 4] = [Manual::Auto, Manual::Open, Manual::Disabled, Manual::MetricsOnly];
 
 proptest! {
     #[test]
@@ -352,76 +352,4 @@ proptest! {
         }
         pair.heals();
     }
-}
-
-/// So many calls of a service that is well, fails, is slow and recovers in turn, by callers of whom some go away, some
-/// never come back in time, and never more than 40 at once.
-fn soak(calls: u64, seed: u64) {
-    let settings = BreakerSettings { slow: Some(SlowCalls::over(400 * MS)), ..default() };
-    let mut pair = Pair::new(settings, seed);
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let mut visited = [false; 7];
-    let (mut made, mut bad_percent) = (0, 0);
-    while made < calls {
-        // About 50 calls a second, so that the lists of the model stay short.
-        pair.advance(Duration::from_millis(rng.u64(0..20)));
-        if rng.u32(0..2000) == 0 {
-            bad_percent = [0, 5, 40, 60, 100][rng.usize(0..5)];
-        }
-        if rng.u32(0..20_000) == 0 {
-            pair.force(MANUAL[rng.usize(0..4)]);
-        }
-        if rng.u32(0..5000) == 0 {
-            pair.force(Manual::Auto);
-        }
-        if pair.running.len() < 40 && rng.bool() {
-            made += 1;
-            pair.acquire();
-        } else {
-            let health = match rng.u32(0..100) {
-                n if n < bad_percent => Some(if rng.u8(0..4) == 0 { Health::Busy } else { Health::Failed }),
-                97 => Some(Health::Unknown),
-                98 => None,
-                _ => Some(Health::Good),
-            };
-            pair.end(rng.usize(..), health);
-        }
-        if made % 512 == 0 {
-            pair.compare_counts();
-        }
-        visited[pair.rig.state() as usize] = true;
-    }
-    assert_eq!(visited, [true; 7], "a soak must see every state");
-    pair.heals();
-}
-
-/// The longest test of this crate: 15 s in a debug build.
-#[test]
-fn a_soak_of_ten_million_calls_leaks_no_probe() {
-    soak(10_000_000, 2);
-}
-
-/// Threads at once: the breaker is never left with a probe that nobody has.
-#[test]
-fn threads_leak_no_probe() {
-    let settings = BreakerSettings { open_for: MS, open_max: 2 * MS, ramp: 3 * MS, ..default() };
-    let rig = Rig::new(settings);
-    std::thread::scope(|scope| {
-        for seed in 0..4 {
-            let (breaker, hand) = (rig.breaker.clone(), rig.hand.clone());
-            scope.spawn(move || {
-                let mut rng = fastrand::Rng::with_seed(seed);
-                for _ in 0..20_000 {
-                    hand.advance(Duration::from_micros(rng.u64(0..100)));
-                    let Ok(pass) = breaker.try_acquire() else { continue };
-                    match rng.u8(0..6) {
-                        0 | 1 => pass.record(Health::Failed),
-                        2 => drop(pass),
-                        _ => pass.record(Health::Good),
-                    }
-                }
-            });
-        }
-    });
-    assert_eq!(rig.breaker.probes(), 0);
 }
