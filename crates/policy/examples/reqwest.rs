@@ -1,4 +1,4 @@
-//! reqwest with policies around it: what may be sent again is, what may not is not, whatever the status says.
+//! reqwest with all policies around it: what may be sent again is, what may not is not, whatever the status says.
 //!
 //! `cargo run -p mainstay-policy --features http --example reqwest`
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
@@ -9,14 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::routing::{get, post};
 use http::{HeaderMap, Request, Response, StatusCode};
-use mainstay_policy::{
-    Adapt, BoxError, Breaker, BreakerLayer, BreakerSettings, Deadline, DeadlineLayer, DeadlineSettings, Env, Error,
-    Event, Evidence, Http, Observer, PolicyKind, Replay, Retry, RetryLayer, RetrySettings, Timeout, TimeoutSettings,
-    TryTimeoutLayer,
-};
+use mainstay_policy::{BoxError, Env, Event, Evidence, Http, Observer, Policy, PolicyKind, Replay};
 use reqwest::Body;
 use tokio::net::TcpListener;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 /// Runs the example.
 #[tokio::main(flavor = "current_thread")]
@@ -27,28 +23,20 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     let env = Env::new("payment").with_observer(Arc::new(Told));
     // POSTs that carry a key may be sent twice, since this service tells them by it. Only reqwest knows whether it had
     // a connection.
-    let http = Http::new(&env).with_idempotency_keys().errors_by(|error: &Error<reqwest::Error>| match error {
-        Error::Failed { error, .. } if error.is_connect() => Evidence::NeverSent,
-        _ => Evidence::Sent,
-    });
-    let retry = Retry::new(RetrySettings::default(), &env)?;
-    let breaker = Breaker::new(BreakerSettings::default(), &env)?;
+    let http = Http::new(&env)
+        .with_idempotency_keys()
+        .errors_by(|error: &reqwest::Error| if error.is_connect() { Evidence::NeverSent } else { Evidence::Sent });
+    let policies = Policy::standard().speaking(http).layer(&env)?;
 
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let send = move |request: Request<Replay<Body>>| {
+    let send = tower::service_fn(move |request: Request<Replay<Body>>| {
         let client = client.clone();
         async move {
             let request = reqwest::Request::try_from(request.map(Body::wrap))?;
             Ok::<_, reqwest::Error>(Response::<Body>::from(client.execute(request).await?))
         }
-    };
-    let mut payment = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(Deadline::new(DeadlineSettings::default(), &env)?).profiled_by(http.clone()))
-        .layer(RetryLayer::new(retry).profiled_by(http.clone()).judged_by(http.clone()))
-        .layer(BreakerLayer::new(breaker.clone()).judged_by(http.clone()))
-        .layer(TryTimeoutLayer::new(Timeout::new(TimeoutSettings::default(), &env)?).profiled_by(http))
-        .layer(Adapt)
-        .service_fn(send);
+    });
+    let mut payment = policies.layer(send);
 
     println!("GET, which fails twice");
     let request = Request::get(format!("{url}/balance")).body(Replay::new(Body::default()))?;
@@ -65,7 +53,7 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     let answer = payment.ready().await?.call(request.body(Replay::new(Body::from("250")))?).await?;
     assert_eq!((answer.status(), asked.swap(0, Ordering::Relaxed)), (StatusCode::OK, 3));
 
-    println!("the breaker is {}", breaker.state().label());
+    println!("the breaker is {}", policies.breaker().state().label());
     server.abort();
     Ok(())
 }

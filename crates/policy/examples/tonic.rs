@@ -1,4 +1,4 @@
-//! tonic with policies below its client: gRPC's statuses are understood, and deadlines are passed on.
+//! tonic with all policies below its client: gRPC's statuses are understood, and deadlines are passed on.
 //!
 //! `cargo run -p mainstay-policy --features http --example tonic`
 //!
@@ -16,18 +16,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request as HttpRequest;
 use http::uri::PathAndQuery;
-use mainstay_policy::{
-    Adapt, BoxError, Breaker, BreakerLayer, BreakerSettings, Deadline, DeadlineLayer, DeadlineSettings, Env, Error,
-    Http, Replay, Retry, RetryLayer, RetrySettings, SettingsError, Timeout, TimeoutSettings, TryTimeoutLayer,
-};
+use mainstay_policy::{BoxError, Env, Http, Policy, Replay};
 use tokio::net::TcpListener;
 use tonic::body::Body;
-use tonic::client::{Grpc, GrpcService};
+use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Endpoint;
 use tonic::transport::server::{Server, TcpIncoming};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 
 /// Runs the example.
 #[tokio::main(flavor = "current_thread")]
@@ -40,10 +37,15 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     let server = tokio::spawn(server);
 
     // Every gRPC call is a POST. That asking for a price twice does no harm must be said.
-    let channel = Endpoint::from_shared(url)?.connect_lazy();
     let env = Env::new("prices");
-    let mut reads = Grpc::new(protected(channel.clone(), &env, Http::new(&env).idempotent())?);
-    let mut writes = Grpc::new(protected(channel, &env, Http::new(&env))?);
+    let reads = Policy::standard().speaking(Http::new(&env).idempotent()).layer(&env)?;
+    let writes = Policy::standard().speaking(Http::new(&env)).layer(&env)?;
+    let channel = Endpoint::from_shared(url)?.connect_lazy();
+    // Bodies become ones that can be sent again, and tonic's own again below.
+    let below = ServiceBuilder::new().map_request(|request: HttpRequest<Replay<Body>>| request.map(Body::new));
+    let above = ServiceBuilder::new().map_request(|request: HttpRequest<Body>| request.map(Replay::new));
+    let mut reads = Grpc::new(above.clone().service(reads.layer(below.clone().service(channel.clone()))));
+    let mut writes = Grpc::new(above.service(writes.layer(below.service(channel))));
 
     println!("a read of which two tries are answered UNAVAILABLE");
     let mut request = Request::new(Bytes::from_static(b"tea"));
@@ -62,27 +64,6 @@ pub(crate) async fn main() -> Result<(), BoxError> {
 
     server.abort();
     Ok(())
-}
-
-/// A channel with policies around it. Bodies become ones that can be sent again above, and tonic's own again below.
-fn protected(
-    channel: Channel,
-    env: &Env,
-    http: Http,
-) -> Result<impl GrpcService<Body, ResponseBody = Body, Error = Error<tonic::transport::Error>>, SettingsError> {
-    Ok(ServiceBuilder::new()
-        .map_request(|request: HttpRequest<Body>| request.map(Replay::new))
-        .layer(DeadlineLayer::new(Deadline::new(DeadlineSettings::default(), env)?).profiled_by(http.clone()))
-        .layer(
-            RetryLayer::new(Retry::new(RetrySettings::default(), env)?)
-                .profiled_by(http.clone())
-                .judged_by(http.clone()),
-        )
-        .layer(BreakerLayer::new(Breaker::new(BreakerSettings::default(), env)?).judged_by(http.clone()))
-        .layer(TryTimeoutLayer::new(Timeout::new(TimeoutSettings::default(), env)?).profiled_by(http))
-        .layer(Adapt)
-        .map_request(|request: HttpRequest<Replay<Body>>| request.map(Body::new))
-        .service(channel))
 }
 
 const PRICE: &str = "/shop.Prices/Price";

@@ -1,4 +1,67 @@
-//! Every request policy as a Tower layer, and as a plain state machine for those who have no Tower.
+//! Every request policy, as Tower layers and as plain values for those who have no Tower: deadlines, timeouts, retries
+//! with a budget, breakers, bulkheads, adaptive limits with shedding, rate limits, hedges, fallbacks, injected faults,
+//! ejection and panic of endpoints.
+//!
+//! # All of it in one layer
+//!
+//! ```
+//! use mainstay_policy::{Env, Error, Policy, RetrySafety};
+//! use tower::{Layer, Service, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), mainstay_policy::SettingsError> {
+//! let layer = Policy::standard().layer(&Env::new("payment"))?;
+//! let mut payment = layer.layer(tower::service_fn(|cents: u32| async move {
+//!     if cents == 0 { Err("nothing to charge") } else { Ok(cents) }
+//! }));
+//!
+//! match payment.ready().await.expect("a breaker that is closed").call(0).await {
+//!     Ok(cents) => println!("charged {cents}"),
+//!     Err(Error::Failed { error, .. }) => println!("payment says: {error}"),
+//!     Err(Error::Rejected(rejection)) if rejection.retry_safety == RetrySafety::Safe => println!("not sent: {rejection}"),
+//!     Err(Error::Rejected(rejection)) => println!("given up: {rejection}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Policy`] has the policies in the order in which they belong. What they must know of requests and answers they ask
+//! of a [`Profile`] and a [`Judge`]; for HTTP and gRPC the feature `http` has `Http`, which is both.
+//!
+//! # Or one by one
+//!
+//! | policy | against | value | layer |
+//! |---|---|---|---|
+//! | deadline | work for callers who have gone | [`Deadline`] | [`DeadlineLayer`] |
+//! | timeout | a service that hangs | [`Timeout`] | [`TotalTimeoutLayer`], [`TryTimeoutLayer`] |
+//! | retry, within a budget | single failures; not outages | [`Retry`], [`RetryBudget`] | [`RetryLayer`] |
+//! | breaker | a service that is down | [`Breaker`] | [`BreakerLayer`] |
+//! | bulkhead | one service using up the caller | [`Bulkhead`] | [`BulkheadLayer`] |
+//! | adaptive limit, shedding | overload of unknown size | [`Limit`] | [`LimitLayer`] |
+//! | rate limit | too much from one client | [`RateLimit`], [`KeyedRateLimit`] | [`RateLimitLayer`], [`KeyedRateLimitLayer`] |
+//! | hedge | rare slow answers | [`Hedge`] | [`HedgeLayer`] |
+//! | fallback | having nothing to say | [`Fallback`] | [`FallbackLayer`] |
+//! | fault | not knowing whether all this works | [`Fault`] | [`FaultLayer`] |
+//! | ejection, panic | one bad endpoint among good ones | [`Outlier`] | for balancers |
+//!
+//! Each follows one pattern. `XSettings` says how, and `check`s itself. `X::new(settings, &env)` refuses settings that
+//! cannot work, each with its field and the reason; clones of an `X` are the same policy. `XLayer::new(x)` puts it
+//! around services. [`Env`] brings what comes from outside: a name, a [`Clock`], a seed, an [`Observer`]. A [`Mode`]
+//! makes each of them act, only look on, or not exist.
+//!
+//! # What holds for all of them
+//!
+//! - **Nothing is lost.** Permits, probes and budget are held by futures, and come back when those are dropped.
+//! - **Nothing is allocated** and no lock is taken for a call that passes; none is ever held across an await.
+//! - **What every call counts is counted on its thread's own cache line**, so that cores do not wait for each other.
+//! - **Errors say whose decision it was** ([`Error::reason`]) **and whether to send again** ([`Error::retry_safety`]).
+//! - **Time and randomness come from outside**, so that a test pauses them and a run repeats.
+//! - Services must be polled within a tokio runtime with time enabled as soon as something has to wait.
+//!
+//! # Features
+//!
+//! `serde`: settings as the configuration file writes them. `http`: `Http`, a body that can be sent twice, answers made
+//! of rejections. `metrics`, `prometheus-client`: observers that count.
 
 #![deny(missing_docs)]
 
