@@ -142,7 +142,7 @@ impl Soak {
             .profiled_by(Plain::repeatable())
             .judged_by(Rule)
             .layer(&env)
-            .unwrap();
+            .expect("these settings can work");
         let service = layer.layer(Fickle(weather.clone()));
         Self { weather, layer, service, slots: (0..SLOTS).map(|_| None).collect(), calls: 0, ended: [0; 3] }
     }
@@ -153,7 +153,7 @@ impl Soak {
         match &mut self.slots[at] {
             slot @ None => {
                 if let Poll::Ready(ready) = self.service.poll_ready(cx) {
-                    ready.unwrap();
+                    ready.expect("the service is always ready");
                     *slot = Some(Box::pin(self.service.call(self.calls)));
                     self.calls += 1;
                 }
