@@ -88,8 +88,8 @@ impl Subject {
 pub(crate) struct Figures {
     /// Per call, the median of all rounds.
     pub(crate) nanos: f64,
-    /// First and last tenth.
-    pub(crate) spread: (f64, f64),
+    /// The round that was disturbed least. Far below the median, the machine was busy with something else.
+    pub(crate) least: f64,
     pub(crate) allocations: f64,
     /// Calls per second of two tasks on two threads, over those of one in the same round; the median.
     pub(crate) two_tasks: Option<f64>,
@@ -119,7 +119,7 @@ pub(crate) fn measure(subjects: &[&Subject], effort: Effort, timers: &Handle) ->
         .zip(allocations)
         .map(|((mut nanos, mut pairs), allocations)| Figures {
             nanos: quantile(&mut nanos, 0.5),
-            spread: (quantile(&mut nanos, 0.1), quantile(&mut nanos, 0.9)),
+            least: quantile(&mut nanos, 0.0),
             allocations,
             two_tasks: (!pairs.is_empty()).then(|| quantile(&mut pairs, 0.5)),
         })

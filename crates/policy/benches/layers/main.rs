@@ -136,7 +136,7 @@ fn main() {
 }
 
 fn print_table(results: &[(&Comparison, Vec<Figures>)]) {
-    println!("{:<30} {:<34} {:>8} {:>15} {:>8} {:>9}  to hold", "", "", "ns/call", "p10–p90", "allocs", "two tasks");
+    println!("{:<30} {:<58} {:>8} {:>8} {:>8} {:>9}  to hold", "", "", "ns/call", "least", "allocs", "two tasks");
     for (comparison, figures) in results {
         for (n, (subject, figures)) in comparison.subjects.iter().zip(figures).enumerate() {
             let (title, target, verdict) = match n {
@@ -144,10 +144,10 @@ fn print_table(results: &[(&Comparison, Vec<Figures>)]) {
                 _ => ("", String::new(), ""),
             };
             println!(
-                "{title:<30} {:<34} {:>8.1} {:>15} {:>8.2} {:>9}  {target} {verdict}",
+                "{title:<30} {:<58} {:>8.1} {:>8.1} {:>8.2} {:>9}  {target} {verdict}",
                 subject.name,
                 figures.nanos,
-                format!("{:.1}–{:.1}", figures.spread.0, figures.spread.1),
+                figures.least,
                 figures.allocations,
                 figures.two_tasks.map_or_else(String::new, |ratio| format!("{ratio:.2} ×")),
             );
@@ -162,8 +162,7 @@ fn print_json(results: &[(&Comparison, Vec<Figures>)]) {
                 "what": comparison.title,
                 "who": subject.name,
                 "nanos": figures.nanos,
-                "nanos_p10": figures.spread.0,
-                "nanos_p90": figures.spread.1,
+                "nanos_least": figures.least,
                 "allocations": figures.allocations,
                 "two_tasks": figures.two_tasks,
                 "hold": (n == 0).then(|| comparison.hold.to_string()),
