@@ -255,6 +255,7 @@ impl Env {
         &self.name
     }
 
+    #[inline]
     pub(crate) fn clock(&self) -> &crate::Clock {
         &self.clock
     }

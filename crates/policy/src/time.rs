@@ -24,27 +24,32 @@ impl Moment {
     pub const MAX: Self = Self(u64::MAX);
 
     /// `nanos` after the origin.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the origin.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// Whole seconds since the origin.
+    #[inline]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000_000
     }
 
     /// What has passed since `earlier`; nothing where that is later.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
 /// A duration in nanoseconds, at most 584 years.
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -57,6 +62,7 @@ impl From<Duration> for Moment {
 
 impl Add<Duration> for Moment {
     type Output = Self;
+    #[inline]
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
@@ -111,6 +117,17 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Moment {
         match &self.0 {
+            Source::Counter { counter, origin } => Moment(counter.delta_as_nanos(*origin, counter.raw())),
+            other => other.now(),
+        }
+    }
+}
+
+impl Source {
+    /// Out of line: what only tests and simulations ask has no place in every caller.
+    #[cold]
+    fn now(&self) -> Moment {
+        match self {
             Source::Counter { counter, origin } => Moment(counter.delta_as_nanos(*origin, counter.raw())),
             Source::Tokio { origin } => Moment::from(origin.elapsed()),
             Source::Manual(nanos) => Moment(nanos.load(Ordering::Relaxed)),
