@@ -21,9 +21,8 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     assert_ne!(run(3), run(4));
 }
 
-/// The program itself: without a folder it writes nothing.
+/// The program itself, all troubles and all stacks.
 #[test]
-#[ignore = "takes long in a debug build; the two above run what it runs"]
 fn the_whole_table() {
     main().unwrap();
 }
