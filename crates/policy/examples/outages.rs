@@ -293,8 +293,13 @@ fn plot(trouble: Trouble, all: &[(Stack, Series)]) -> Result<String, std::fmt::E
     Ok(svg)
 }
 
-pub(crate) fn main() -> Result<(), Error> {
-    let folder = std::env::args().nth(1);
+#[cfg_attr(test, expect(dead_code, reason = "tests ask for the table"))]
+fn main() -> Result<(), Error> {
+    table(std::env::args().nth(1).as_deref())
+}
+
+/// Prints all troubles and all stacks, and draws them into `folder` if there is one.
+pub(crate) fn table(folder: Option<&str>) -> Result<(), Error> {
     println!("| trouble | stack | calls at the server for each | good while it lasts | good after |");
     println!("|---|---|---|---|---|");
     for trouble in Trouble::ALL {
@@ -311,7 +316,7 @@ pub(crate) fn main() -> Result<(), Error> {
             );
             all.push((stack, series));
         }
-        if let Some(folder) = &folder {
+        if let Some(folder) = folder {
             std::fs::write(format!("{folder}/{}.svg", trouble.file()), plot(trouble, &all)?)?;
         }
     }

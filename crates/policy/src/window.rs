@@ -25,7 +25,7 @@ const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 /// What tells a slot from others in the same place: its number without the bits that say the place. 24 bits are enough
 /// for eight years, in slots of a second, without one call between.
 const fn tag(slot: u64) -> u64 {
-    slot / RING & ((1 << (64 - 2 * COUNT_BITS)) - 1)
+    (slot / RING) & ((1 << (64 - 2 * COUNT_BITS)) - 1)
 }
 
 /// Sums over a window.

@@ -3,7 +3,7 @@
 #[path = "../examples/outages.rs"]
 mod outages;
 
-use outages::{Stack, Trouble, main, run};
+use outages::{Stack, Trouble, run, table};
 
 /// Envoy's and Istio's defaults make two to three calls of one in a total outage.
 #[test]
@@ -21,8 +21,8 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     assert_ne!(run(3), run(4));
 }
 
-/// The program itself, all troubles and all stacks.
+/// The program itself: all troubles and all stacks.
 #[test]
 fn the_whole_table() {
-    main().unwrap();
+    table(None).unwrap();
 }
