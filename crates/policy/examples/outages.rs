@@ -244,6 +244,9 @@ pub(crate) fn run(trouble: Trouble, stack: Stack, seed: u64) -> Result<Series, E
 
 const COLOURS: [&str; 6] = ["#888888", "#d1495b", "#d68c45", "#2e86ab", "#7b5ea7", "#3a9d5d"];
 
+/// What a plot shows.
+type Counts = fn(&Series) -> &Vec<u64>;
+
 /// Two plots above each other: what the clients got, and what the server had to bear.
 fn plot(trouble: Trouble, all: &[(Stack, Series)]) -> Result<String, std::fmt::Error> {
     let (width, height, left, gap) = (720.0, 150.0, 46.0, 46.0);
@@ -258,7 +261,7 @@ fn plot(trouble: Trouble, all: &[(Stack, Series)]) -> Result<String, std::fmt::E
         "<style>text{{fill:#333}}.axis{{stroke:#999}}.bad{{fill:#d1495b;opacity:.08}}@media(prefers-color-scheme:dark){{text{{fill:#ddd}}}}</style>"
     )?;
     writeln!(svg, r#"<text x="{left}" y="16" font-size="13">{}</text>"#, trouble.title())?;
-    let panels: [(&str, fn(&Series) -> &Vec<u64>); 2] =
+    let panels: [(&str, Counts); 2] =
         [("good answers a second", |s| &s.good), ("calls at the server a second", |s| &s.at_server)];
     for (n, (title, counts)) in panels.into_iter().enumerate() {
         let top = 44.0 + n as f64 * (height + gap);
