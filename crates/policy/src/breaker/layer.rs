@@ -7,9 +7,10 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::pass::Refusal;
 use super::{Breaker, Pass};
 use crate::profile::verdict;
-use crate::{Judge, Plain, PolicyError, Rejection};
+use crate::{Judge, Plain, PolicyError};
 
 /// Puts a [`Breaker`] around services. All services of one layer, and of its clones, share the breaker.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub struct BreakerService<S, J = Plain> {
 enum Asked {
     Nobody,
     Inner,
-    Breaker(Rejection),
+    Breaker(Refusal),
 }
 
 impl<S: Clone, J: Clone> Clone for BreakerService<S, J> {
@@ -80,8 +81,8 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // An open breaker answers by itself; it does not wait for the service that it keeps calls from.
-        if let Some(rejection) = self.breaker.would_reject() {
-            self.asked = Asked::Breaker(rejection);
+        if let Some(refusal) = self.breaker.would_refuse() {
+            self.asked = Asked::Breaker(refusal);
             return Poll::Ready(Ok(()));
         }
         ready!(self.inner.poll_ready(cx))?;
@@ -90,18 +91,19 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let kind = match std::mem::replace(&mut self.asked, Asked::Nobody) {
-            Asked::Breaker(rejection) => {
-                self.breaker.reject(&rejection);
-                Kind::Rejected { rejection }
-            }
-            // Who calls without asking takes what the inner service makes of it.
-            Asked::Inner | Asked::Nobody => match self.breaker.try_acquire() {
-                Ok(pass) => Kind::Calling { call: self.inner.call(request), pass, judge: self.judge.clone() },
-                Err(rejection) => Kind::Rejected { rejection },
+        if let Asked::Breaker(refusal) = std::mem::replace(&mut self.asked, Asked::Nobody) {
+            self.breaker.tell_refused();
+            return BreakerFuture { kind: Kind::Refused { refusal } };
+        }
+        // Who calls without asking takes what the inner service makes of it.
+        let pass = match self.breaker.pass() {
+            Some(pass) => pass,
+            None => match self.breaker.ask() {
+                Ok(pass) => pass,
+                Err(refusal) => return BreakerFuture { kind: Kind::Refused { refusal } },
             },
         };
-        BreakerFuture { kind }
+        BreakerFuture { kind: Kind::Calling { call: self.inner.call(request), pass, judge: self.judge.clone() } }
     }
 }
 
@@ -117,7 +119,7 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<F, J> {
-        Rejected { rejection: Rejection },
+        Refused { refusal: Refusal },
         Calling { #[pin] call: F, pass: Pass, judge: J },
     }
 }
@@ -132,7 +134,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProj::Rejected { rejection } => Poll::Ready(Err(Err::rejected(*rejection))),
+            KindProj::Refused { refusal } => Poll::Ready(Err(Err::rejected((*refusal).into()))),
             KindProj::Calling { call, pass, judge } => {
                 let outcome = ready!(call.poll(cx));
                 pass.settle(verdict(judge, &outcome).health);

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::pass::Ticket;
+use super::pass::{Refusal, Ticket};
 use super::{BreakerSettings, BreakerState, Manual, Pass};
 use crate::observe::{Env, Event, Mode, PolicyKind};
 use crate::stripe::Shared;
@@ -94,37 +94,46 @@ impl Breaker {
     /// Asks for a call. In shadow mode nobody is rejected.
     #[inline]
     pub fn try_acquire(&self) -> Result<Pass, Rejection> {
-        let word = self.0.word.load(Ordering::Acquire);
-        let ticket = match BreakerState::of(word) {
-            BreakerState::Closed | BreakerState::MetricsOnly => Ticket::Counted { generation: word >> 3 },
-            BreakerState::Disabled => Ticket::Uncounted,
-            _ => match self.0.admit() {
-                Ok(ticket) => ticket,
-                Err(rejection) => self.0.refuse(rejection)?,
-            },
-        };
-        let started = if self.0.slow.is_some() { self.0.env.clock().now() } else { Moment::ZERO };
-        Ok(Pass::new(self.0.hold(), ticket, started))
-    }
-
-    /// The rejection that [`Breaker::try_acquire`] would give now, if it would. Takes nothing and tells nobody.
-    #[inline]
-    pub(super) fn would_reject(&self) -> Option<Rejection> {
-        let word = self.0.word.load(Ordering::Acquire);
-        match BreakerState::of(word) {
-            BreakerState::Closed | BreakerState::Ramp | BreakerState::Disabled | BreakerState::MetricsOnly => None,
-            _ if !self.0.settings.mode.enforced() => None,
-            BreakerState::HalfOpen => {
-                let now = self.0.env.clock().now();
-                self.0.all_probing(&lock(&self.0.control), now)
-            }
-            BreakerState::Open | BreakerState::ForcedOpen => self.0.still_open(word),
+        match self.pass() {
+            Some(pass) => Ok(pass),
+            None => self.ask().map_err(Rejection::from),
         }
     }
 
-    /// Tells of a rejection that [`Breaker::would_reject`] has foreseen, now that the call has come.
-    pub(super) fn reject(&self, rejection: &Rejection) {
-        self.0.tell_rejected(rejection);
+    /// What nearly every call gets, apart from what the others get: from one union with a refusal, of which a pass
+    /// shares no field, it would be read in other pieces than it was written in, and a processor waits for that.
+    #[inline(always)]
+    pub(super) fn pass(&self) -> Option<Pass> {
+        let core = &*self.0;
+        let word = core.word.load(Ordering::Acquire);
+        (closed(word) && core.slow.is_none())
+            .then(|| Pass::new(self.0.hold(), Ticket::Counted { generation: word >> 3 }, Moment::ZERO))
+    }
+
+    /// Where it is not simply closed.
+    #[inline(never)]
+    pub(super) fn ask(&self) -> Result<Pass, Refusal> {
+        let core = &*self.0;
+        let word = core.word.load(Ordering::Acquire);
+        let ticket = match BreakerState::of(word) {
+            BreakerState::Closed | BreakerState::MetricsOnly => Ticket::Counted { generation: word >> 3 },
+            BreakerState::Disabled => Ticket::Uncounted,
+            _ => core.admit().or_else(|refusal| core.refuse(refusal))?,
+        };
+        let started = if core.slow.is_some() { core.env.clock().now() } else { Moment::ZERO };
+        Ok(Pass::new(self.0.hold(), ticket, started))
+    }
+
+    /// The refusal that [`Breaker::ask`] would give now, if it would. Takes nothing and tells nobody.
+    #[inline]
+    pub(super) fn would_refuse(&self) -> Option<Refusal> {
+        if closed(self.0.word.load(Ordering::Acquire)) { None } else { self.0.would_refuse() }
+    }
+
+    /// Tells of a refusal that [`Breaker::would_refuse`] has foreseen, now that the call has come.
+    #[inline]
+    pub(super) fn tell_refused(&self) {
+        self.0.tell_refused();
     }
 
     /// What it does now.
@@ -161,37 +170,57 @@ impl Breaker {
     }
 }
 
+/// Most breakers are, most of the time.
+#[inline]
+const fn closed(word: u64) -> bool {
+    word & 7 == BreakerState::Closed as u64
+}
+
+// What a call of a closed breaker comes through is either inlined into the services, which other crates compile, or
+// one function of this crate with all that it needs inside: many small ones would each cost a call.
 impl Core {
+    #[inline]
     fn generation(&self) -> u64 {
         self.word.load(Ordering::Acquire) >> 3
     }
 
-    /// The rejection of a breaker whose time has not come.
+    fn would_refuse(&self) -> Option<Refusal> {
+        let word = self.word.load(Ordering::Acquire);
+        match BreakerState::of(word) {
+            BreakerState::Closed | BreakerState::Ramp | BreakerState::Disabled | BreakerState::MetricsOnly => None,
+            _ if !self.settings.mode.enforced() => None,
+            BreakerState::HalfOpen => {
+                let now = self.env.clock().now();
+                self.all_probing(&lock(&self.control), now)
+            }
+            BreakerState::Open | BreakerState::ForcedOpen => self.still_open(word),
+        }
+    }
+
+    /// The refusal of a breaker whose time has not come.
     #[inline]
-    fn still_open(&self, word: u64) -> Option<Rejection> {
-        let open = Rejection::unsent(Reason::BreakerOpen);
+    fn still_open(&self, word: u64) -> Option<Refusal> {
         if BreakerState::of(word) == BreakerState::ForcedOpen {
-            return Some(open);
+            return Some(Refusal::UNTIL_TOLD);
         }
         let until = Moment::from_nanos(self.moment.load(Ordering::Relaxed));
         let now = self.env.clock().now();
-        (now < until).then(|| open.after(until.since(now)))
+        (now < until).then(|| Refusal::until(until, now))
     }
 
-    /// The rejection of a half-open breaker all of whose probes run.
-    fn all_probing(&self, control: &Control, now: Moment) -> Option<Rejection> {
+    /// The refusal of a half-open breaker all of whose probes run.
+    fn all_probing(&self, control: &Control, now: Moment) -> Option<Refusal> {
         let soonest = control.leases.iter().map(|lease| lease.until).min()?;
-        (control.leases.len() >= self.settings.probes as usize && soonest > now)
-            .then(|| Rejection::unsent(Reason::BreakerOpen).after(soonest.since(now)))
+        (control.leases.len() >= self.settings.probes as usize && soonest > now).then(|| Refusal::until(soonest, now))
     }
 
     /// Of a breaker that is neither closed nor disabled.
-    fn admit(&self) -> Result<Ticket, Rejection> {
+    fn admit(&self) -> Result<Ticket, Refusal> {
         let word = self.word.load(Ordering::Acquire);
         if matches!(BreakerState::of(word), BreakerState::Open | BreakerState::ForcedOpen)
-            && let Some(rejection) = self.still_open(word)
+            && let Some(refusal) = self.still_open(word)
         {
-            return Err(rejection);
+            return Err(refusal);
         }
         let now = self.env.clock().now();
         let mut control = lock(&self.control);
@@ -201,8 +230,8 @@ impl Core {
             BreakerState::Disabled => Ok(Ticket::Uncounted),
             BreakerState::Ramp => self.ramp(&mut control, now),
             BreakerState::Open | BreakerState::ForcedOpen => {
-                if let Some(rejection) = self.still_open(word) {
-                    return Err(rejection);
+                if let Some(refusal) = self.still_open(word) {
+                    return Err(refusal);
                 }
                 self.enter(&mut control, BreakerState::HalfOpen);
                 Ok(self.probe(&mut control, now))
@@ -211,10 +240,10 @@ impl Core {
                 if control.leases.iter().any(|lease| lease.until <= now) {
                     // Its outcome never came: the service takes calls and does not answer.
                     let length = self.open(&mut control, now);
-                    return Err(Rejection::unsent(Reason::BreakerOpen).after(length));
+                    return Err(Refusal::until(now + length, now));
                 }
                 match self.all_probing(&control, now) {
-                    Some(rejection) => Err(rejection),
+                    Some(refusal) => Err(refusal),
                     None => Ok(self.probe(&mut control, now)),
                 }
             }
@@ -229,7 +258,7 @@ impl Core {
     }
 
     /// Lets the share of calls pass that its age allows, evenly: of four calls at 25 % every fourth.
-    fn ramp(&self, control: &mut Control, now: Moment) -> Result<Ticket, Rejection> {
+    fn ramp(&self, control: &mut Control, now: Moment) -> Result<Ticket, Refusal> {
         let since = Moment::from_nanos(self.moment.load(Ordering::Relaxed));
         let age = now.since(since);
         let step = self.settings.ramp / RAMP_STEPS;
@@ -245,33 +274,33 @@ impl Core {
         if (n + 1) * quarters / 4 > n * quarters / 4 {
             return Ok(Ticket::Counted { generation: self.generation() });
         }
-        Err(Rejection::unsent(Reason::BreakerOpen).after((step * (phase + 1)).saturating_sub(age)))
+        Err(Refusal::until(since + step * (phase + 1), now))
     }
 
-    /// Tells of a rejection; in shadow mode the call goes on uncounted.
-    fn refuse(&self, rejection: Rejection) -> Result<Ticket, Rejection> {
-        self.tell_rejected(&rejection);
-        if self.settings.mode.enforced() { Err(rejection) } else { Ok(Ticket::Uncounted) }
+    /// Tells of a refusal; in shadow mode the call goes on uncounted.
+    fn refuse(&self, refusal: Refusal) -> Result<Ticket, Refusal> {
+        self.tell_refused();
+        if self.settings.mode.enforced() { Err(refusal) } else { Ok(Ticket::Uncounted) }
     }
 
-    fn tell_rejected(&self, rejection: &Rejection) {
+    fn tell_refused(&self) {
         let enforced = self.settings.mode.enforced();
-        self.env.tell(PolicyKind::Breaker, &Event::Rejected { reason: rejection.reason, enforced });
+        self.env.tell(PolicyKind::Breaker, &Event::Rejected { reason: Reason::BreakerOpen, enforced });
     }
 
-    #[inline]
     pub(super) fn counted(&self, generation: u64, health: Health, started: Moment) {
         if health == Health::Unknown || self.generation() != generation {
             return;
         }
         let now = self.env.clock().now();
-        let bad = matches!(health, Health::Failed | Health::Busy);
-        self.window.add(now, bad);
-        let mut slow = false;
-        if let (Some(window), Some(settings)) = (&self.slow, self.settings.slow) {
-            slow = now.since(started) > settings.over;
-            window.add(now, slow);
+        self.window.add(now, matches!(health, Health::Failed | Health::Busy));
+        if health != Health::Good || self.row.load(Ordering::Relaxed) != 0 || self.slow.is_some() {
+            self.weigh(generation, health, started, now);
         }
+    }
+
+    /// The rest of what is to be said of a call that was not simply good.
+    fn weigh(&self, generation: u64, health: Health, started: Moment, now: Moment) {
         match health {
             Health::Good if self.row.load(Ordering::Relaxed) != 0 => self.row.store(0, Ordering::Relaxed),
             Health::Failed => {
@@ -279,7 +308,12 @@ impl Core {
             }
             _ => {}
         }
-        if bad || slow {
+        let mut slow = false;
+        if let (Some(window), Some(settings)) = (&self.slow, self.settings.slow) {
+            slow = now.since(started) > settings.over;
+            window.add(now, slow);
+        }
+        if slow || health != Health::Good {
             self.judge(generation, now);
         }
     }

@@ -1,10 +1,11 @@
 //! What a call holds while it runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::machine::Core;
 use crate::stripe::Held;
-use crate::{Health, Moment};
+use crate::{Health, Moment, Reason, Rejection};
 
 /// Permission for one call. Say how it ended by [`Pass::record`]; dropped without, it counts nowhere, and a probe is
 /// given back.
@@ -20,6 +21,34 @@ pub(super) enum Ticket {
     Counted { generation: u64 },
     Probe { lease: u64 },
     Uncounted,
+}
+
+/// A rejection, less what is the same in all those of a breaker: one number, which costs nothing to carry from where
+/// it is decided to where the error is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    wait_nanos: u64,
+}
+
+impl Refusal {
+    /// Of which nobody knows when it ends.
+    pub(super) const UNTIL_TOLD: Self = Self { wait_nanos: u64::MAX };
+
+    #[inline]
+    pub(super) const fn until(until: Moment, now: Moment) -> Self {
+        Self { wait_nanos: until.as_nanos().saturating_sub(now.as_nanos()) }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    #[inline]
+    fn from(refusal: Refusal) -> Self {
+        let open = Self::unsent(Reason::BreakerOpen);
+        match refusal {
+            Refusal::UNTIL_TOLD => open,
+            Refusal { wait_nanos } => open.after(Duration::from_nanos(wait_nanos)),
+        }
+    }
 }
 
 impl Pass {
@@ -51,6 +80,7 @@ impl Pass {
 }
 
 impl Drop for Pass {
+    #[inline]
     fn drop(&mut self) {
         if let Ticket::Probe { lease } = self.ticket {
             self.core.probed(lease, Health::Unknown, self.started);

@@ -259,7 +259,7 @@ impl Pair {
     fn compare(&mut self) {
         assert_eq!(self.rig.state(), self.model.state(), "{:?} at {:?}", self.model.is, self.now);
         if self.model.opened {
-            let rejection = self.rig.breaker.would_reject().expect("it has just opened");
+            let rejection = Rejection::from(self.rig.breaker.would_refuse().expect("it has just opened"));
             self.model.learn(self.now, rejection.retry_after.unwrap());
         }
     }
