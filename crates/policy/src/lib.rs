@@ -58,6 +58,23 @@
 //! - **Time and randomness come from outside**, so that a test pauses them and a run repeats.
 //! - Services must be polled within a tokio runtime with time enabled as soon as something has to wait.
 //!
+//! # What it costs
+//!
+//! Nanoseconds for a call that passes, on one core, beside others in the same run; `cargo bench -p mainstay-policy`
+//! repeats it on your machine.
+//!
+//! | | ours | others |
+//! |---|---|---|
+//! | breaker, closed | 26 | tower-resilience 235, failsafe 81 |
+//! | breaker, open | 13 | tower-resilience 145, failsafe 36 |
+//! | retry + budget | 11 | tower 34, tower-resilience 122 |
+//! | timeout | 4 | tower 32, tower-resilience 174 |
+//! | bulkhead | 16 | tower 16, tower-resilience 204 |
+//! | rate limit, direct and by 1000 keys | 11, 18 | governor 13, 35 |
+//! | deadline, limit, retry + budget, breaker, timeout | 162 | tower-resilience, three of them: 656 |
+//!
+//! None of ours allocates.
+//!
 //! # Features
 //!
 //! `serde`: settings as the configuration file writes them. `http`: `Http`, a body that can be sent twice, answers made
